@@ -1,0 +1,110 @@
+//! Channels: one trait, one file per channel; templates and guards beside them.
+//!
+//! Invariant: a channel knows providers, not Kafka; it never decides whether to send, never retries by itself and
+//! never logs an address or a body.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::model::{Channel as ChannelName, Reason};
+
+/// One rendered notification on its way to one provider.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// The idempotency key of this run: the notification id, or its derivative on a redrive.
+    pub id: Uuid,
+    /// Where it goes; personal data.
+    pub address: String,
+    /// What it says.
+    pub content: Content,
+    /// W3C trace context of the event, handed on to the provider call where the protocol has a place for it.
+    pub traceparent: Option<String>,
+    /// What channels may put into machine-readable bodies and headers.
+    pub event: EventFacts,
+}
+
+/// The facts of the event that receivers may want to see, without personal data beyond what the recipient knows.
+#[derive(Debug, Clone, Default)]
+pub struct EventFacts {
+    /// The event's id.
+    pub id: String,
+    /// The event's type.
+    pub kind: String,
+    /// The event's source.
+    pub source: String,
+    /// RFC 3339.
+    pub time: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// The recipient within the tenant.
+    pub user_id: String,
+    /// The event's category.
+    pub category: String,
+    /// See [`crate::model::Event::collapse_key`].
+    pub collapse_key: Option<String>,
+}
+
+/// What a template made, by channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// E-mail: a subject, a text part and perhaps an HTML part.
+    Mail { subject: String, text: String, html: Option<String> },
+    /// Chat-like channels: text, and whether it is HTML.
+    Text { text: String, html: bool },
+    /// Webhooks: the body as JSON text.
+    Json(String),
+}
+
+/// What came of one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The conclusion.
+    pub result: Verdict,
+    /// The provider's status code (`451`, `http_429`), never its text.
+    pub code: Option<String>,
+}
+
+/// The conclusion of one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The provider took it.
+    Sent {
+        /// The provider's name for it.
+        provider_message_id: Option<String>,
+    },
+    /// Later, perhaps not before `after`.
+    Retry {
+        /// Why.
+        reason: Reason,
+        /// What the provider asked for.
+        after: Option<Duration>,
+    },
+    /// The recipient's side refuses; terminal.
+    Reject {
+        /// Why.
+        reason: Reason,
+    },
+    /// Our side fails (credentials, provider down): costs no attempt, holds the channel.
+    Halt {
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// A way to hand messages to one provider.
+#[async_trait::async_trait]
+pub trait Channel: Send + Sync {
+    /// Which channel.
+    fn name(&self) -> ChannelName;
+
+    /// The provider's name in statuses and metrics.
+    fn provider(&self) -> &str;
+
+    /// One call. Bounded by the channel's own timeouts; never panics, never retries.
+    async fn deliver(&self, message: &Message) -> Outcome;
+
+    /// Whether the provider can be reached, where it can be asked; for readiness and `doctor`. The error says what
+    /// failed and what to do, without secrets.
+    async fn check(&self) -> Result<(), String>;
+}

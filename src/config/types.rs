@@ -1,0 +1,319 @@
+//! The shape of the configuration. Defaults are in `default.toml`, embedded; every key there is a known key.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::model::{Priority, format_delay, parse_delay};
+
+/// All of `notilog.toml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How to reach Kafka.
+    pub kafka: Kafka,
+    /// How to reach the schema registry.
+    pub registry: Registry,
+    /// The router role.
+    pub router: Router,
+    /// The delivery role.
+    pub delivery: Delivery,
+    /// Providers by channel; a channel without a section is not configured.
+    pub channels: Channels,
+    /// Where policies are.
+    pub policies: Policies,
+    /// Where templates are.
+    pub templates: Templates,
+    /// What producers may claim; empty allows everything.
+    pub sources: Vec<Source>,
+    /// Metrics, health and logs.
+    pub telemetry: Telemetry,
+}
+
+/// How to reach Kafka.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kafka {
+    /// `host:port,host:port`.
+    pub bootstrap_servers: String,
+    /// Put before every topic, group and transactional id.
+    pub topic_prefix: String,
+    /// Any librdkafka property, save those that would break a guarantee. Values may be secrets.
+    pub properties: BTreeMap<String, Secret>,
+}
+
+/// How to reach the schema registry (Confluent API).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// Base URL; for Apicurio it ends in `/apis/ccompat/v7`.
+    pub url: String,
+    /// Basic authentication, when set.
+    pub username: Option<String>,
+    /// Basic authentication, when set.
+    pub password: Option<Secret>,
+    /// For one request.
+    pub timeout: Delay,
+}
+
+/// The router role.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Router {
+    /// Consumer group.
+    pub group: String,
+    /// Distinguishes processes of one group in transactional ids; stable over restarts.
+    pub instance: String,
+    /// Threads, each with its own consumer and transactional producer.
+    pub shards: usize,
+    /// A transaction is committed at the latest after this.
+    pub commit_interval: Delay,
+    /// A transaction holds at most this many input records.
+    pub max_transaction_records: usize,
+    /// How long an event waits for its recipient's preferences.
+    pub recipient_grace: Delay,
+    /// Delays of `notify.retry.events.<delay>`, rising.
+    pub tiers: Vec<Delay>,
+    /// librdkafka's bound on prefetched input, per shard, in KiB.
+    pub queue_kib: u32,
+}
+
+/// The delivery role.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    /// Consumer groups are `<group>-<channel>`.
+    pub group: String,
+    /// See [`Router::instance`].
+    pub instance: String,
+    /// Delays of `notify.outbound.<channel>.retry.<delay>`, rising.
+    pub tiers: Vec<Delay>,
+    /// How long to wait before the second, third, … attempt; the last one repeats.
+    pub backoff: Vec<Delay>,
+    /// Part of a backoff, in percent, that is drawn at random and added.
+    pub jitter_percent: u32,
+    /// Calls under way at once, per channel.
+    pub max_in_flight: usize,
+    /// Completed attempts are committed at the latest after this.
+    pub commit_interval: Delay,
+    /// How long to wait for calls under way at shutdown and on revoke.
+    pub grace: Delay,
+    /// How long a provider that answered Halt is left alone before one probe.
+    pub halt_pause: Delay,
+}
+
+/// Providers by channel.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channels {
+    /// SMTP.
+    pub email: Option<Email>,
+    /// Telegram Bot API.
+    pub telegram: Option<Telegram>,
+    /// Webhooks.
+    pub webhook: Option<Webhook>,
+}
+
+/// An SMTP provider.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Email {
+    /// Host name.
+    pub host: String,
+    /// Port: 587 for STARTTLS, 465 for TLS, 25 for neither.
+    pub port: u16,
+    /// How the connection is secured.
+    pub tls: TlsMode,
+    /// A PEM file with a CA to trust besides the public ones.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// AUTH, when set.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// AUTH, when set.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// `Name <address>` in From.
+    pub from: String,
+    /// Reply-To, when set.
+    #[serde(default)]
+    pub reply_to: Option<String>,
+    /// Open connections at once.
+    #[serde(default = "email_max_connections")]
+    pub max_connections: usize,
+    /// For one mail, connecting included.
+    #[serde(default = "thirty_seconds")]
+    pub timeout: Delay,
+    /// RFC 8058 one-click URL with `{notification_id}`, `{recipient}` and `{category}` placeholders; https.
+    #[serde(default)]
+    pub unsubscribe_url: Option<String>,
+}
+
+fn email_max_connections() -> usize {
+    10
+}
+
+fn thirty_seconds() -> Delay {
+    Delay(Duration::from_secs(30))
+}
+
+fn ten_seconds() -> Delay {
+    Delay(Duration::from_secs(10))
+}
+
+/// How an SMTP connection is secured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsMode {
+    /// Plain text; for a relay on the same machine.
+    None,
+    /// STARTTLS, required.
+    Starttls,
+    /// TLS from the first byte.
+    Tls,
+}
+
+/// The Telegram Bot API.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telegram {
+    /// The bot's token.
+    pub token: Secret,
+    /// Base URL of the API.
+    #[serde(default = "telegram_api_url")]
+    pub api_url: String,
+    /// For one call.
+    #[serde(default = "ten_seconds")]
+    pub timeout: Delay,
+}
+
+fn telegram_api_url() -> String {
+    "https://api.telegram.org".to_owned()
+}
+
+/// Webhooks: the address is the customer's URL.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// The signing secret (`whsec_…`) of each tenant; `*` for all others.
+    pub secrets: BTreeMap<String, Secret>,
+    /// For one call, connecting included.
+    #[serde(default = "ten_seconds")]
+    pub timeout: Delay,
+    /// Networks (CIDR) that may be called although they are private, loopback or otherwise special.
+    #[serde(default)]
+    pub allow_networks: Vec<String>,
+    /// Whether `http://` URLs are called.
+    #[serde(default)]
+    pub allow_http: bool,
+}
+
+/// Where policies are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policies {
+    /// Folder of `*.toml`.
+    pub dir: PathBuf,
+}
+
+/// Where templates are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Templates {
+    /// Folder of `<template>/<locale>/<channel>.*`.
+    pub dir: PathBuf,
+    /// The last locale to try.
+    pub default_locale: String,
+}
+
+/// What the producers of some topics may claim.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Input topics (without the prefix), `*` matches any run of characters.
+    pub topics: Vec<String>,
+    /// Tenants; empty means any.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// Categories; empty means any.
+    #[serde(default)]
+    pub categories: Vec<String>,
+    /// The highest priority.
+    #[serde(default = "critical")]
+    pub max_priority: Priority,
+}
+
+fn critical() -> Priority {
+    Priority::Critical
+}
+
+/// Metrics, health and logs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub listen: SocketAddr,
+    /// `tracing` filter, for example `info,notilog::router=debug`.
+    pub log: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A duration written as `500ms`, `10s`, `1m`, `1h`, `30d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Delay(pub Duration);
+
+impl Serialize for Delay {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format_delay(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Delay {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parse_delay(&String::deserialize(deserializer)?).map(Delay).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A value that never shows itself: not in `Debug`, not in `config show`, not in errors.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Secret(value.into())
+    }
+
+    /// The value itself, for the one who hands it to a client library.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}

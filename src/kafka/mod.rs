@@ -1,0 +1,1 @@
+//! The only place that names rdkafka: configuration, consumers, transactions, tables, tiers, administration.

@@ -1,0 +1,3 @@
+//! Parse, run one command.
+
+fn main() {}

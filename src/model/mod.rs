@@ -1,0 +1,34 @@
+//! The words of notilog as types: events, preferences, outbound records, decisions, statuses, policies.
+//!
+//! Invariant: imports nothing of ours, does no I/O and reads no clock. The records borrow from the bytes they
+//! were decoded from, so that the hot path need not allocate; the Avro shapes are in `schemas/*.avsc`.
+
+mod channel;
+mod decision;
+mod event;
+mod ids;
+mod open;
+mod outbound;
+mod policy;
+mod preferences;
+mod priority;
+mod reason;
+mod source;
+mod status;
+mod time;
+mod topics;
+
+pub use channel::Channel;
+pub use decision::{Decision, DecisionOutcome, PreferencesRef, Rule, Verdict};
+pub use event::{Event, MAX_RECIPIENTS};
+pub use ids::{NotificationId, RecipientKey, endpoint_hash};
+pub use open::{Open, SmallMap};
+pub use outbound::{Fallback, Outbound};
+pub use policy::{CategoryPolicy, Ordering, Policy};
+pub use preferences::{CategoryChoice, Endpoint, Preferences, QuietHours};
+pub use priority::Priority;
+pub use reason::Reason;
+pub use source::SourceRule;
+pub use status::{DeliveryStatus, State};
+pub use time::Timestamp;
+pub use topics::{Class, Topics, format_delay, parse_delay};

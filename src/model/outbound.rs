@@ -1,0 +1,70 @@
+//! A notification waiting to be delivered.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Channel, NotificationId, Open, Priority, Timestamp};
+
+/// One message to one endpoint. A retry or a redrive never changes it: only headers change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outbound<'a> {
+    /// Deterministic, see [`NotificationId::derive`].
+    pub notification_id: NotificationId,
+    /// The event's id.
+    #[serde(borrow)]
+    pub event_id: &'a str,
+    /// The event's source.
+    pub source: &'a str,
+    /// The event's type.
+    #[serde(rename = "type")]
+    pub kind: &'a str,
+    /// When the event happened.
+    pub event_time: Timestamp,
+    /// Whose it is.
+    pub tenant: &'a str,
+    /// The recipient within the tenant.
+    pub user_id: &'a str,
+    /// The event's category.
+    pub category: &'a str,
+    /// The event's priority.
+    pub priority: Priority,
+    /// The way it goes.
+    pub channel: Open<'a, Channel>,
+    /// Where it goes; personal data.
+    pub address: &'a str,
+    /// BCP 47 tag to render in.
+    pub locale: &'a str,
+    /// The recipient's IANA zone, for times in templates.
+    pub timezone: &'a str,
+    /// Template name.
+    pub template: &'a str,
+    /// The event's data, a JSON object as text; empty means `{}`.
+    pub data: &'a str,
+    /// See [`super::Event::collapse_key`].
+    #[serde(default)]
+    pub collapse_key: Option<&'a str>,
+    /// Worthless after.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// When the router decided.
+    pub decided_at: Timestamp,
+    /// The policy bundle it was decided under.
+    pub policy_version: &'a str,
+    /// Set when the event came by a replay.
+    #[serde(default)]
+    pub replay_id: Option<&'a str>,
+    /// What to try when this is not seen in time; empty until fallback chains exist.
+    #[serde(default)]
+    pub fallback: Vec<Fallback<'a>>,
+}
+
+/// A next endpoint and how long to wait before it is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fallback<'a> {
+    /// The way it would go.
+    #[serde(borrow)]
+    pub channel: Open<'a, Channel>,
+    /// Where it would go; personal data.
+    pub address: &'a str,
+    /// Milliseconds after the previous attempt's SENT.
+    pub after_ms: i64,
+}

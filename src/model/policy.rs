@@ -1,0 +1,55 @@
+//! The operator's rules for categories, as loaded from files by `policy/`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Channel;
+
+/// All categories under one content hash.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// The content hash: what decisions and outbound records carry as `policy_version`.
+    pub version: String,
+    /// Rules by category.
+    pub categories: BTreeMap<String, CategoryPolicy>,
+    /// For categories that are not listed; `None` refuses them.
+    pub default: Option<CategoryPolicy>,
+}
+
+impl Policy {
+    /// The rules of a category.
+    pub fn category(&self, name: &str) -> Option<&CategoryPolicy> {
+        self.categories.get(name).or(self.default.as_ref())
+    }
+}
+
+/// The rules of one category.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CategoryPolicy {
+    /// The channels it may go by.
+    pub allowed: Vec<Channel>,
+    /// The channels it goes by when the recipient chose none.
+    pub default: Vec<Channel>,
+    /// The recipient cannot opt out, pause or be quiet.
+    pub mandatory: bool,
+    /// Older events are `expired`.
+    pub max_age: Duration,
+    /// The template when neither the event nor its type names one.
+    pub template: String,
+    /// Template by event type.
+    pub templates: BTreeMap<String, String>,
+    /// The order of a recipient's notifications through retries.
+    pub ordering: Ordering,
+    /// Attempts per run before a notification is dead.
+    pub max_attempts: u32,
+}
+
+/// How the order of one recipient's notifications is kept through retries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ordering {
+    /// A retry lets followers pass.
+    #[default]
+    Relaxed,
+    /// Followers wait behind a parked head (documented as absent for now).
+    Strict,
+}

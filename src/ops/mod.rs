@@ -1,0 +1,1 @@
+//! What operators do: topics, schemas, dead letters, explanations, status, diagnosis.

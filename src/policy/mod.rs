@@ -1,0 +1,1 @@
+//! Categories, templates and limits from files: TOML in, one hashed [`crate::model::Policy`] out.

@@ -1,0 +1,1 @@
+//! The schema registry's client: fetches and registers schemas, checks compatibility.
