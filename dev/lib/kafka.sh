@@ -4,6 +4,7 @@
 kafka_ports() { say "$NOTILOG_KAFKA_PORT NOTILOG_KAFKA_PORT" "$NOTILOG_KAFKA_CONTROLLER_PORT NOTILOG_KAFKA_CONTROLLER_PORT"; }
 kafka_address() { say "127.0.0.1:$NOTILOG_KAFKA_PORT"; }
 
+# The short session lets a killed broker come back at once: its id stays taken until the old one ends.
 kafka_properties() {
   cat <<EOF
 process.roles=broker,controller
@@ -25,6 +26,8 @@ transaction.state.log.num.partitions=10
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=5
+broker.session.timeout.ms=5000
+broker.heartbeat.interval.ms=1000
 num.network.threads=2
 num.io.threads=4
 log.cleaner.dedupe.buffer.size=33554432

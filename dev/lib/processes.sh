@@ -70,7 +70,7 @@ require_free_port() {
   local holder=""
   port_is_open "$2" || return 0
   if command -v ss >/dev/null; then
-    holder=$(ss -Hltnp "sport = :$2" 2>/dev/null | sed -n 's/.*users:((\("[^)]*\)).*/ by \1/p' | head -n 1)
+    holder=$(ss -Hltnp "sport = :$2" 2>/dev/null | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/ by \1 (pid \2)/p' | head -n 1)
   fi
   die "port $2, wanted for $1, is taken$holder: end that process or set $3 to a free port"
 }

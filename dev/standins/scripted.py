@@ -7,8 +7,6 @@ import json
 import time
 from collections import deque
 
-from aiohttp import web
-
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
@@ -57,23 +55,18 @@ class Scripts:
         self.check(script)
         self.by_key[wanted[self.key]] = script
 
+    def read(self, body: bytes) -> tuple[int, dict]:
+        """Takes a script, or a list of them, as JSON; gives the HTTP status and value to answer with."""
+        try:
+            wanted = json.loads(body)
+            for one in wanted if isinstance(wanted, list) else [wanted]:
+                self.add(one)
+        except ValueError as error:
+            return 400, {"error": str(error)}
+        return 200, {"ok": True}
+
     def find(self, key: str) -> Script | None:
         return self.by_key.get(key) or self.by_key.get("*")
 
     def clear(self) -> None:
         self.by_key.clear()
-
-
-def as_json(value, status: int = 200) -> web.Response:
-    return web.Response(text=json.dumps(value) + "\n", status=status, content_type="application/json")
-
-
-async def read_script(request: web.BaseRequest, scripts: Scripts) -> web.Response:
-    """POST: an object, or a list of them."""
-    try:
-        wanted = json.loads(await request.read())
-        for one in wanted if isinstance(wanted, list) else [wanted]:
-            scripts.add(one)
-    except ValueError as error:
-        return as_json({"error": str(error)}, 400)
-    return as_json({"ok": True})

@@ -30,7 +30,7 @@ from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 import certificate
-from scripted import BadScript, Script, Scripts, as_json, now_ms, read_script
+from scripted import BadScript, Script, Scripts, now_ms
 
 USER, PASSWORD = b"notilog", b"secret-for-tests"
 TEXTS = {
@@ -161,18 +161,19 @@ def control(mailbox: Mailbox) -> web.Application:
         return [one for one in kept if address is None or address in one["to"]]
 
     async def script(request):
-        return await read_script(request, mailbox.scripts)
+        status, value = mailbox.scripts.read(await request.read())
+        return web.json_response(value, status=status)
 
     async def messages(request):
-        return as_json([readable(one) for one in about(mailbox.messages, request)])
+        return web.json_response([readable(one) for one in about(mailbox.messages, request)])
 
     async def attempts(request):
-        return as_json(about(mailbox.attempts, request))
+        return web.json_response(about(mailbox.attempts, request))
 
     async def stats(_):
         codes = {key[5:]: count for key, count in mailbox.counts.items() if key.startswith("code ")}
         ids = {one["message_id"] for one in mailbox.messages}
-        return as_json(
+        return web.json_response(
             {
                 "attempts": mailbox.counts["attempts"],
                 "accepted": mailbox.counts["accepted"],
@@ -183,15 +184,15 @@ def control(mailbox: Mailbox) -> web.Application:
 
     async def forget(_):
         mailbox.forget()
-        return as_json({"ok": True})
+        return web.json_response({"ok": True})
 
     async def forget_all(_):
         mailbox.forget()
         mailbox.scripts.clear()
-        return as_json({"ok": True})
+        return web.json_response({"ok": True})
 
     async def healthz(_):
-        return as_json({"ok": True})
+        return web.json_response({"ok": True})
 
     app = web.Application()
     app.add_routes(

@@ -12,22 +12,25 @@ Every path is a hook, save these:
   GET    /healthz
 
 Without a script a verified request is answered with 200 and any other with 401; a scripted answer is
-given to both.
+given to both. It is also the receiver of load tests, hence a bare protocol and no framework.
 """
 
 import argparse
 import asyncio
 import gc
-import re
+import http
+import json
 from collections import Counter, deque
+from urllib.parse import parse_qs
 
+import httptools
 import uvloop
-from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from scripted import BadScript, Script, Scripts, as_json, now_ms, read_script
+from scripted import BadScript, Script, Scripts, now_ms
 
 FIELDS = {"status", "retry_after", "headers", "body", "delay_ms"}
+PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
 
 
 def check_script(script: Script) -> None:
@@ -41,6 +44,21 @@ def check_script(script: Script) -> None:
             continue
         if not isinstance(answer, dict) or not isinstance(answer.get("status"), int) or set(answer) - FIELDS:
             raise BadScript(f'an answer is a status, an object with {sorted(FIELDS)}, or "disconnect", not {answer!r}')
+
+
+def http_response(status: int, headers: dict | None = None, body: bytes = b"") -> bytes:
+    lines = [f"HTTP/1.1 {status} {PHRASES.get(status, 'Scripted')}", f"Content-Length: {len(body)}"]
+    # Said for clients of HTTP/1.0; those that asked for a close get one all the same.
+    lines.append("Connection: keep-alive")
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def json_response(value, status: int = 200) -> bytes:
+    return http_response(status, {"Content-Type": "application/json"}, json.dumps(value).encode() + b"\n")
+
+
+PLAIN = {status: http_response(status) for status in PHRASES if status >= 200}
 
 
 class Receiver:
@@ -57,16 +75,12 @@ class Receiver:
             ("GET", "/_requests"): self.list_requests,
             ("GET", "/_stats"): self.stats,
             ("DELETE", "/_all"): self.forget,
-            ("GET", "/healthz"): self.healthz,
+            ("GET", "/healthz"): lambda query, body: json_response({"ok": True}),
         }
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        control = self.control.get((request.method, request.path))
-        return await control(request) if control else await self.hook(request)
-
-    async def hook(self, request: web.BaseRequest) -> web.StreamResponse:
+    def hook(self, path: str, headers: dict[str, str], body: bytes) -> tuple[bytes | None, float]:
+        """The response, None where the connection is to be dropped, and after how many milliseconds."""
         received_at = now_ms()
-        path, headers, body = request.path, request.headers, await request.read()
         verified, error = self.verify(path, headers, body)
         script = self.scripts.find(path)
         answer, delay_ms = (script.next(), script.delay_ms) if script else (None, 0)
@@ -84,41 +98,38 @@ class Receiver:
         if identifier:
             self.ids.add(identifier)
 
-        if delay_ms:
-            await asyncio.sleep(delay_ms / 1000)
-        if answer == "disconnect":
-            if request.transport:
-                request.transport.abort()
-            return web.Response(status=500)
-        return web.Response(status=status) if isinstance(answer, int) else response(answer)
+        if status == 0:
+            return None, delay_ms
+        if isinstance(answer, dict):
+            return scripted_response(answer), delay_ms
+        return PLAIN.get(status) or http_response(status), delay_ms
 
-    def verify(self, path: str, headers, body: bytes) -> tuple[bool, str | None]:
-        webhook = self.verifiers.get(path, self.default)
+    def verify(self, path: str, headers: dict[str, str], body: bytes) -> tuple[bool, str | None]:
         try:
-            webhook.verify(body, headers, json_parse=False)
+            self.verifiers.get(path, self.default).verify(body, headers, json_parse=False)
         except (WebhookVerificationError, ValueError) as error:
             return False, str(error) or type(error).__name__
         return True, None
 
-    async def script(self, request: web.BaseRequest) -> web.Response:
-        answer = await read_script(request, self.scripts)
+    def script(self, query: dict, body: bytes) -> bytes:
+        status, value = self.scripts.read(body)
         self.verifiers = {
             path: Webhook(script.wanted["secret"])
             for path, script in self.scripts.by_key.items()
             if "secret" in script.wanted
         }
-        return answer
+        return json_response(value, status)
 
-    async def list_requests(self, request: web.BaseRequest) -> web.Response:
-        path, identifier = request.query.get("path"), request.query.get("webhook_id")
+    def list_requests(self, query: dict, body: bytes) -> bytes:
+        path, identifier, limit = query.get("path"), query.get("webhook_id"), query.get("limit")
         found = [one for one in self.requests if path in (None, one[1]) and identifier in (None, one[2])]
-        if re.fullmatch(r"\d+", limit := request.query.get("limit", "")):
-            found = found[len(found) - min(int(limit), len(found)) :]
-        return as_json([readable(one) for one in found])
+        if limit and limit.isdigit():
+            found = found[max(0, len(found) - int(limit)) :]
+        return json_response([readable(one) for one in found])
 
-    async def stats(self, _) -> web.Response:
+    def stats(self, query: dict, body: bytes) -> bytes:
         statuses = {key[7:]: count for key, count in self.counts.items() if key.startswith("status ")}
-        return as_json(
+        return json_response(
             {
                 "requests": self.counts["requests"],
                 "verified": self.counts["verified"],
@@ -127,23 +138,20 @@ class Receiver:
             }
         )
 
-    async def forget(self, _) -> web.Response:
+    def forget(self, query: dict, body: bytes) -> bytes:
         self.requests.clear()
         self.counts.clear()
         self.ids.clear()
         self.scripts.clear()
         self.verifiers.clear()
-        return as_json({"ok": True})
-
-    async def healthz(self, _) -> web.Response:
-        return as_json({"ok": True})
+        return json_response({"ok": True})
 
 
-def response(answer: dict) -> web.Response:
+def scripted_response(answer: dict) -> bytes:
     headers = dict(answer.get("headers", {}))
     if "retry_after" in answer:
-        headers["Retry-After"] = str(answer["retry_after"])
-    return web.Response(status=answer["status"], headers=headers, text=answer.get("body", ""))
+        headers["Retry-After"] = answer["retry_after"]
+    return http_response(answer["status"], headers, answer.get("body", "").encode())
 
 
 def readable(request: tuple) -> dict:
@@ -155,18 +163,80 @@ def readable(request: tuple) -> dict:
         "verified": verified,
         "error": error,
         "status": status,
-        "headers": {name.lower(): value for name, value in headers.items()},
+        "headers": headers,
         "body": body.decode("utf-8", "replace"),
     }
 
 
+class Connection(asyncio.Protocol):
+    """One client; it may keep the connection but, as HTTP clients do, waits for each answer."""
+
+    def __init__(self, receiver: Receiver):
+        self.receiver = receiver
+        self.parser = httptools.HttpRequestParser(self)
+
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.transport.write(http_response(400))
+            self.transport.close()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers: dict[str, str] = {}
+        self.body = b""
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if "expect" in self.headers:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("latin-1")
+        control = self.receiver.control.get((self.parser.get_method().decode(), path))
+        if control:
+            query = {key: values[-1] for key, values in parse_qs((url.query or b"").decode()).items()}
+            response, delay_ms = control(query, self.body), 0
+        else:
+            response, delay_ms = self.receiver.hook(path, self.headers, self.body)
+        keep = self.parser.should_keep_alive()
+        if delay_ms:
+            asyncio.get_running_loop().call_later(delay_ms / 1000, self.answer, response, keep)
+        else:
+            self.answer(response, keep)
+
+    def answer(self, response: bytes | None, keep: bool) -> None:
+        if self.transport.is_closing():
+            return
+        if response is None:
+            self.transport.abort()
+            return
+        self.transport.write(response)
+        if not keep:
+            self.transport.close()
+
+
 async def serve(options: argparse.Namespace) -> None:
     receiver = Receiver(options.secret, options.keep)
-    runner = web.ServerRunner(web.Server(receiver.handle, access_log=None))
-    await runner.setup()
-    await web.TCPSite(runner, options.host, options.port, backlog=4096).start()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(receiver), options.host, options.port, backlog=4096)
     print(f"webhook receiver on http://{options.host}:{options.port}", flush=True)
-    await asyncio.Event().wait()
+    await server.serve_forever()
 
 
 def main() -> None:
