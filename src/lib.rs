@@ -3,6 +3,7 @@
 //! | module | is | may import |
 //! |---|---|---|
 //! | [`model`] | the words as types | nothing of ours |
+//! | [`audience`] | who may hear of an event, pure | `model` |
 //! | [`decide`] | the decision chain, pure | `model` |
 //! | [`policy`] | categories and limits from files | `model` |
 //! | [`wire`] | bytes ↔ model: Avro, framing, headers | `model` |
@@ -18,6 +19,7 @@
 //!
 //! `tests/layers.rs` holds this table.
 
+pub mod audience;
 pub mod channel;
 pub mod cli;
 pub mod config;

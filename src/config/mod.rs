@@ -3,6 +3,6 @@
 mod types;
 
 pub use types::{
-    Channels, Config, Delay, Delivery, Email, Kafka, LogFormat, Policies, Registry, Router, Secret, Source, Telemetry,
-    Templates, TlsMode, Webhook, Telegram,
+    Channels, Config, Delay, Delivery, Email, Kafka, LogFormat, Policies, Registry, Router, Secret, Source, Telegram,
+    Telemetry, Templates, TlsMode, Webhook,
 };

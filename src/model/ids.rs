@@ -122,10 +122,7 @@ mod tests {
     #[test]
     fn the_same_input_gives_the_same_id_for_ever() {
         let id = NotificationId::derive("default", "shop", "e-1", "ada", "email", "ada@example.org", "");
-        assert_eq!(
-            id,
-            NotificationId::derive("default", "shop", "e-1", "ada", "email", "ada@example.org", "")
-        );
+        assert_eq!(id, NotificationId::derive("default", "shop", "e-1", "ada", "email", "ada@example.org", ""));
         assert_eq!(id.0.get_version_num(), 5);
     }
 

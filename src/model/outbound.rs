@@ -42,6 +42,9 @@ pub struct Outbound<'a> {
     /// See [`super::Event::collapse_key`].
     #[serde(default)]
     pub collapse_key: Option<&'a str>,
+    /// Not to be sent before; age counts from then.
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
     /// Worthless after.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
@@ -52,6 +55,10 @@ pub struct Outbound<'a> {
     /// Set when the event came by a replay.
     #[serde(default)]
     pub replay_id: Option<&'a str>,
+    /// [`super::endpoint_hash`]es of the recipient's other endpoints on this channel that have an outbound record of
+    /// their own for this event; tells at wake which endpoints are new. Empty for nearly everyone.
+    #[serde(default)]
+    pub siblings: Vec<String>,
     /// What to try when this is not seen in time; empty until fallback chains exist.
     #[serde(default)]
     pub fallback: Vec<Fallback<'a>>,

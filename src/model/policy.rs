@@ -44,6 +44,13 @@ pub struct CategoryPolicy {
     pub max_attempts: u32,
 }
 
+impl CategoryPolicy {
+    /// The template of an event: the one it names, else its type's, else the category's.
+    pub fn template_for<'a>(&'a self, kind: &str, named: Option<&'a str>) -> &'a str {
+        named.unwrap_or_else(|| self.templates.get(kind).unwrap_or(&self.template))
+    }
+}
+
 /// How the order of one recipient's notifications is kept through retries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Ordering {

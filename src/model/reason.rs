@@ -10,7 +10,7 @@ vocabulary! {
         NotAnEvent = "not_an_event",
         /// The schema id is not in the registry.
         UnknownSchema = "unknown_schema",
-        /// id, source or type is empty.
+        /// id, source, type, tenant or a recipient is empty.
         InvalidEvent = "invalid_event",
         /// The event has no category.
         NoCategory = "no_category",
@@ -47,7 +47,7 @@ vocabulary! {
         OptedOutChannel = "opted_out_channel",
         /// No endpoint on the channel.
         NoEndpoint = "no_endpoint",
-        /// Only unverified endpoints on the channel.
+        /// The recipient did not prove that the endpoint is theirs.
         EndpointUnverified = "endpoint_unverified",
         /// Hard bounce or complaint.
         AddressSuppressed = "address_suppressed",

@@ -12,9 +12,15 @@ pub struct Clock(Source);
 
 #[derive(Debug, Clone)]
 enum Source {
-    System { started: Instant, wall_at_start: Timestamp },
+    System {
+        started: Instant,
+        wall_at_start: Timestamp,
+    },
     /// Tests move it: wall and steady time apart, in milliseconds.
-    Manual { wall: Arc<AtomicI64>, steady: Arc<AtomicI64> },
+    Manual {
+        wall: Arc<AtomicI64>,
+        steady: Arc<AtomicI64>,
+    },
 }
 
 impl Clock {
