@@ -10,7 +10,7 @@
 //! | [`config`] | `notilog.toml`, environment, flags | `model` |
 //! | [`telemetry`] | metrics, logs, health | `model`, `config` |
 //! | [`kafka`] | the only place that names rdkafka | `model`, `config`, `telemetry` |
-//! | [`registry`] | the schema registry's client | `model`, `config`, `wire` |
+//! | [`registry`] | the schema registry's client | `model`, `config`, `telemetry`, `wire` |
 //! | [`channel`] | one file per channel, templates, guards | `model`, `config` |
 //! | [`router`] | shards and their supervisor | all above |
 //! | [`delivery`] | workers, lanes, retry | all above but `router` |

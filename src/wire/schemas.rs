@@ -1,0 +1,207 @@
+//! Writers' schemas: where they come from, and reading records with them.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use serde_avro_fast::Schema;
+
+use super::codec::decode;
+use super::resolve::resolve;
+use super::{Record, RecordType, SchemaId, WireError, split};
+use crate::model::{Decision, DeliveryStatus, Event, Outbound, Preferences};
+
+/// Why a writer's schema cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaError {
+    /// The registry answered that there is none of this id.
+    #[error("schema id {0} is not in the registry")]
+    Unknown(SchemaId),
+    /// It is not an Avro record schema, or not one that can be read with bounded work.
+    #[error("schema id {id} cannot be used: {why}")]
+    Unusable {
+        /// Which schema.
+        id: SchemaId,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The registry cannot be asked; try again later.
+    #[error("schema id {id} cannot be fetched now: {why}")]
+    Unavailable {
+        /// Which schema.
+        id: SchemaId,
+        /// What failed.
+        why: String,
+    },
+}
+
+/// Where writers' schemas come from. Called from OS threads; may block.
+pub trait SchemaSource: Send + Sync {
+    /// The schema of this id.
+    ///
+    /// # Errors
+    /// Why it cannot be had; see [`SchemaError`].
+    fn schema(&self, id: SchemaId) -> Result<Arc<WriterSchema>, SchemaError>;
+}
+
+/// A schema that someone wrote records with, made ready to read them.
+pub struct WriterSchema {
+    name: String,
+    reading: Reading,
+}
+
+/// How records of a writer's schema are read.
+enum Reading {
+    /// With this form of the writer's schema, into the model.
+    As(RecordType, Schema),
+    /// Not at all: it differs from ours in a way that has no answer.
+    Incompatible(RecordType, String),
+    /// It is no record of ours.
+    Foreign,
+}
+
+impl WriterSchema {
+    /// Reads a schema's text; `references` are the texts of the schemas it refers to.
+    ///
+    /// # Errors
+    /// A sentence on what is wrong, when it is not an Avro record schema that can be read with bounded work. A
+    /// record of another name, or one that differs from ours, is no error here: reading with it is.
+    pub fn parse(text: &str, references: &[String]) -> Result<WriterSchema, String> {
+        let resolved = resolve(text, references)?;
+        let reading = match (RecordType::from_name(&resolved.name), resolved.incompatible) {
+            (None, _) => Reading::Foreign,
+            (Some(record), Some(why)) => Reading::Incompatible(record, why),
+            (Some(record), None) => Reading::As(record, resolved.schema),
+        };
+        Ok(WriterSchema { name: resolved.name, reading })
+    }
+
+    /// Our own schema of a record type.
+    pub fn own(record: RecordType) -> WriterSchema {
+        WriterSchema::parse(record.schema_text(), &[]).expect("the embedded schemas are parsed by every test run")
+    }
+
+    /// The record's full name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads one datum as an `R`, borrowing from it.
+    ///
+    /// # Errors
+    /// See [`WireError`]; never [`WireError::Schema`].
+    pub fn read<'a, R: Record<'a>>(&self, datum: &'a [u8]) -> Result<R, WireError> {
+        match &self.reading {
+            Reading::As(record, schema) if *record == R::TYPE => decode(schema, datum),
+            Reading::Incompatible(record, why) if *record == R::TYPE => {
+                Err(WireError::Incompatible { record: *record, why: why.clone() })
+            }
+            _ => Err(WireError::WrongRecord { expected: R::TYPE, found: self.name.clone() }),
+        }
+    }
+}
+
+impl std::fmt::Debug for WriterSchema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriterSchema").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Schemas that are handed in and never change: for tools and tests that have no registry.
+#[derive(Debug, Default)]
+pub struct FixedSchemas(HashMap<SchemaId, Arc<WriterSchema>>);
+
+impl FixedSchemas {
+    /// Our own schemas under these ids.
+    pub fn own(ids: super::WriterIds) -> Self {
+        let mut schemas = FixedSchemas::default();
+        for record in RecordType::ALL {
+            schemas.insert(ids.get(record), WriterSchema::own(record));
+        }
+        schemas
+    }
+
+    /// Adds a schema.
+    pub fn insert(&mut self, id: SchemaId, schema: WriterSchema) {
+        self.0.insert(id, Arc::new(schema));
+    }
+}
+
+impl SchemaSource for FixedSchemas {
+    fn schema(&self, id: SchemaId) -> Result<Arc<WriterSchema>, SchemaError> {
+        self.0.get(&id).cloned().ok_or(SchemaError::Unknown(id))
+    }
+}
+
+/// Reads records of any writer. Keeps every schema it has seen, so that after the first record of a writer a read
+/// costs one hash look-up and no lock: one for each thread.
+#[derive(Clone)]
+pub struct Records {
+    source: Arc<dyn SchemaSource>,
+    known: HashMap<SchemaId, Arc<WriterSchema>>,
+}
+
+impl Records {
+    /// A reader that asks `source` for schemas it has not seen.
+    pub fn new(source: Arc<dyn SchemaSource>) -> Self {
+        Records { source, known: HashMap::new() }
+    }
+
+    /// Reads a framed value as an `R`, borrowing from it.
+    ///
+    /// # Errors
+    /// See [`WireError`], and [`WireError::blame`] for what to do.
+    pub fn read<'a, R: Record<'a>>(&mut self, value: &'a [u8]) -> Result<R, WireError> {
+        let (id, datum) = split(value)?;
+        if let Some(schema) = self.known.get(&id) {
+            return schema.read(datum);
+        }
+        let schema = self.source.schema(id)?;
+        self.known.entry(id).or_insert(schema).read(datum)
+    }
+
+    /// [`Records::read`] of an [`Event`].
+    ///
+    /// # Errors
+    /// As [`Records::read`].
+    pub fn event<'a>(&mut self, value: &'a [u8]) -> Result<Event<'a>, WireError> {
+        self.read(value)
+    }
+
+    /// [`Records::read`] of [`Preferences`].
+    ///
+    /// # Errors
+    /// As [`Records::read`].
+    pub fn preferences<'a>(&mut self, value: &'a [u8]) -> Result<Preferences<'a>, WireError> {
+        self.read(value)
+    }
+
+    /// [`Records::read`] of an [`Outbound`].
+    ///
+    /// # Errors
+    /// As [`Records::read`].
+    pub fn outbound<'a>(&mut self, value: &'a [u8]) -> Result<Outbound<'a>, WireError> {
+        self.read(value)
+    }
+
+    /// [`Records::read`] of a [`Decision`].
+    ///
+    /// # Errors
+    /// As [`Records::read`].
+    pub fn decision<'a>(&mut self, value: &'a [u8]) -> Result<Decision<'a>, WireError> {
+        self.read(value)
+    }
+
+    /// [`Records::read`] of a [`DeliveryStatus`].
+    ///
+    /// # Errors
+    /// As [`Records::read`].
+    pub fn status<'a>(&mut self, value: &'a [u8]) -> Result<DeliveryStatus<'a>, WireError> {
+        self.read(value)
+    }
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Records").field("known", &self.known.len()).finish_non_exhaustive()
+    }
+}
