@@ -2,9 +2,7 @@
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use schema_registry_converter::async_impl::schema_registry as converter;
-use schema_registry_converter::schema_registry_common::{
-    RegisteredReference, SchemaType, SrCall, SuppliedSchema,
-};
+use schema_registry_converter::schema_registry_common::{RegisteredReference, SchemaType, SrCall, SuppliedSchema};
 use serde::Deserialize;
 use serde_json::json;
 use url::Url;
@@ -76,7 +74,10 @@ impl Registry {
     /// # Errors
     /// Why it does not.
     pub async fn ping(&self) -> Result<(), RegistryError> {
-        converter::get_all_subjects(&self.settings).await.map(drop).map_err(|error| self.failed("a list of subjects", &error))
+        converter::get_all_subjects(&self.settings)
+            .await
+            .map(drop)
+            .map_err(|error| self.failed("a list of subjects", &error))
     }
 
     /// A schema's text by its id, and the texts of the schemas that it refers to.
@@ -85,7 +86,8 @@ impl Registry {
     /// [`RegistryError::is_not_found`] when the registry has none of this id.
     pub async fn schema(&self, id: SchemaId) -> Result<(String, Vec<String>), RegistryError> {
         let what = format!("schema id {id}");
-        let found = converter::get_schema_by_id(id.0, &self.settings).await.map_err(|error| self.failed(&what, &error))?;
+        let found =
+            converter::get_schema_by_id(id.0, &self.settings).await.map_err(|error| self.failed(&what, &error))?;
         let references = self.references(&found.references).await?;
         Ok((found.schema, references))
     }
@@ -163,7 +165,8 @@ impl Registry {
             compatibility_level: String,
         }
         let request = self.request(Method::GET, &format!("{}/config/{subject}", self.base));
-        let config: Option<Config> = found_or_none(self.send(request, &format!("the configuration of {subject}")).await)?;
+        let config: Option<Config> =
+            found_or_none(self.send(request, &format!("the configuration of {subject}")).await)?;
         Ok(config.map(|config| config.compatibility_level))
     }
 
@@ -215,7 +218,8 @@ impl Registry {
             status if status.is_success() => Ok(Compatibility::Compatible),
             StatusCode::CONFLICT => {
                 let problem: Problem = self.read(answer).await?;
-                let causes = problem.causes.into_iter().map(|cause| format!("{} at {}", cause.description, cause.context));
+                let causes =
+                    problem.causes.into_iter().map(|cause| format!("{} at {}", cause.description, cause.context));
                 Ok(Compatibility::Incompatible(causes.collect()))
             }
             // An Apicurio behind a gateway that passes only the Confluent API.
@@ -267,8 +271,7 @@ impl Registry {
     }
 
     fn request(&self, method: Method, url: &str) -> RequestBuilder {
-        let request =
-            self.http.request(method, url).header("content-type", "application/vnd.schemaregistry.v1+json");
+        let request = self.http.request(method, url).header("content-type", "application/vnd.schemaregistry.v1+json");
         match &self.credentials {
             Some((username, password)) => request.basic_auth(username, password.as_ref()),
             None => request,

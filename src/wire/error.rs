@@ -117,7 +117,10 @@ mod tests {
     #[case(r#"invalid type: string "ada@example.org", expected i64"#, "invalid type: string, expected i64")]
     #[case(r#"invalid type: string "a, expected b", expected i64"#, "invalid type: string, expected i64")]
     #[case("invalid type: integer `491701234`, expected a string", "invalid type: integer, expected a string")]
-    #[case("invalid type: unit value, expected a borrowed string", "invalid type: unit value, expected a borrowed string")]
+    #[case(
+        "invalid type: unit value, expected a borrowed string",
+        "invalid type: unit value, expected a borrowed string"
+    )]
     #[case("unknown variant `ada@x`, expected one of `LOW`, `HIGH`", "unknown symbol, expected one of `LOW`, `HIGH`")]
     #[case("missing field `id`", "missing field `id`")]
     #[case("Unexpected end of slice while deserializing", "Unexpected end of slice while deserializing")]

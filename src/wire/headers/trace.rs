@@ -28,11 +28,8 @@ impl TraceParent {
             return None;
         }
         let (trace_id, parent_id, flags) = (hex(3..35)?, hex(36..52)?, hex(53..55)?);
-        let parsed = TraceParent {
-            trace_id,
-            parent_id: u64::try_from(parent_id).ok()?,
-            flags: u8::try_from(flags).ok()?,
-        };
+        let parsed =
+            TraceParent { trace_id, parent_id: u64::try_from(parent_id).ok()?, flags: u8::try_from(flags).ok()? };
         (parsed.trace_id != 0 && parsed.parent_id != 0).then_some(parsed)
     }
 
