@@ -1,1 +1,6 @@
-//! Delivery: workers that drain outbound topics to providers, lanes by recipient, retries and dead letters.
+//! Workers that hand outbound records to channels.
+
+mod breaker;
+mod lanes;
+mod progress;
+mod retry;

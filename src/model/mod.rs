@@ -15,6 +15,7 @@ mod priority;
 mod reason;
 mod source;
 mod status;
+mod tiers;
 mod time;
 mod topics;
 
@@ -30,5 +31,6 @@ pub use priority::Priority;
 pub use reason::Reason;
 pub use source::SourceRule;
 pub use status::{DeliveryStatus, State};
+pub use tiers::choose_tier;
 pub use time::Timestamp;
 pub use topics::{Class, Topics, format_delay, parse_delay};
