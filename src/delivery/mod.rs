@@ -1,6 +1,6 @@
 //! Workers that hand outbound records to channels.
 
-mod breaker;
-mod lanes;
-mod progress;
-mod retry;
+pub mod breaker;
+pub mod lanes;
+pub mod progress;
+pub mod retry;

@@ -464,6 +464,10 @@ mod tests {
                 }
             }
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
         fn metadata_never_outgrows_its_limit(
