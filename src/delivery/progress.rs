@@ -27,10 +27,14 @@ const LONGEST_VARINT: usize = 9;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
     /// Another program, or a newer version, wrote it.
-    #[error("the offset's metadata is not notilog's (it does not start with `{PREFIX}`); completed records beyond the committed offset are unknown and are delivered again")]
+    #[error(
+        "the offset's metadata is not notilog's (it does not start with `{PREFIX}`); completed records beyond the committed offset are unknown and are delivered again"
+    )]
     Foreign,
     /// It starts right and does not decode.
-    #[error("the offset's metadata is damaged; completed records beyond the committed offset are unknown and are delivered again")]
+    #[error(
+        "the offset's metadata is damaged; completed records beyond the committed offset are unknown and are delivered again"
+    )]
     Damaged,
 }
 
