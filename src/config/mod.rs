@@ -1,8 +1,23 @@
 //! `notilog.toml`: embedded defaults ← file ← environment ← flags; all problems at once.
+//!
+//! Invariant: the environment is read here alone, and a secret's value leaves only through [`Secret::reveal`].
 
+mod check;
+mod interpolate;
+mod load;
+mod problem;
+mod properties;
+mod schema;
+mod show;
+#[cfg(test)]
+mod tests;
+mod tree;
 mod types;
 
+pub use load::{FileChoice, LoadOptions, Loaded, load, load_with_origins};
+pub use problem::{ConfigErrors, Origin, Problem};
+pub use properties::{REFUSED, is_secret, refusal};
 pub use types::{
     Channels, Config, Delay, Delivery, Email, Kafka, LogFormat, Policies, Registry, Router, Secret, Source, Telegram,
-    Telemetry, Templates, TlsMode, Webhook,
+    Telemetry, Templates, TlsMode, TopicSettings, Webhook,
 };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::{Priority, format_delay, parse_delay};
+use crate::model::{Channel, Priority, format_delay, parse_delay};
 
 /// All of `notilog.toml`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub struct Config {
     pub policies: Policies,
     /// Where templates are.
     pub templates: Templates,
+    /// What `notilog topics` creates.
+    pub topics: TopicSettings,
     /// What producers may claim; empty allows everything.
     pub sources: Vec<Source>,
     /// Metrics, health and logs.
@@ -228,6 +230,20 @@ pub struct Templates {
     pub dir: PathBuf,
     /// The last locale to try.
     pub default_locale: String,
+}
+
+/// What `notilog topics` creates.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicSettings {
+    /// Folder of topic families in place of the embedded ones.
+    pub dir: Option<PathBuf>,
+    /// `notify.events.<domain>` exists for each.
+    pub domains: Vec<String>,
+    /// `notify.outbound.<channel>` and what belongs to it exists for each.
+    pub channels: Vec<Channel>,
+    /// Replicas of each partition; 3, or the number of brokers if there are fewer, when not set.
+    pub replication_factor: Option<u16>,
 }
 
 /// What the producers of some topics may claim.

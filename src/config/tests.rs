@@ -1,0 +1,238 @@
+//! What loading a configuration promises.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::schema::{ROOT, Shape};
+use super::*;
+
+fn with_file(text: &str, env: &[(&str, &str)], overrides: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notilog.toml");
+    std::fs::write(&path, text).unwrap();
+    let own = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let options = LoadOptions {
+        file: FileChoice::At(path),
+        env: own(env).into_iter().collect::<BTreeMap<_, _>>(),
+        overrides: own(overrides),
+    };
+    load_with_origins(&options)
+}
+
+/// The report with the folder of the temporary file taken out.
+fn report(text: &str, env: &[(&str, &str)], overrides: &[(&str, &str)]) -> String {
+    let errors = with_file(text, env, overrides).expect_err("this configuration is wrong").to_string();
+    let line = |line: &str| match line.find("/notilog.toml") {
+        Some(at) => format!("  {}", &line[at + 1..]),
+        None => line.to_owned(),
+    };
+    errors.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_embedded_defaults_are_a_valid_configuration() {
+    let config = load(&LoadOptions::default()).unwrap();
+    assert_eq!(config.router.tiers.len(), 2);
+    assert!(config.sources.is_empty());
+}
+
+#[test]
+fn later_layers_win_and_the_origin_of_each_value_is_known() {
+    let loaded = with_file(
+        "[router]\nshards = 2\ninstance = \"a\"\n[kafka.properties]\n\"socket.timeout.ms\" = 9000\n",
+        &[
+            ("NOTILOG__ROUTER__SHARDS", "3"),
+            ("NOTILOG__ROUTER__TIERS", "1s,2s"),
+            ("NOTILOG__KAFKA__PROPERTIES__SECURITY_PROTOCOL", "ssl"),
+        ],
+        &[("router.group", "g"), ("kafka.properties.ssl.ca.location", "/ca.pem")],
+    )
+    .unwrap();
+    let config = &loaded.config;
+    assert_eq!((config.router.shards, config.router.instance.as_str(), config.router.group.as_str()), (3, "a", "g"));
+    assert_eq!(config.router.tiers.len(), 2);
+    let names: Vec<&str> = config.kafka.properties.keys().map(String::as_str).collect();
+    assert_eq!(names, ["security.protocol", "socket.timeout.ms", "ssl.ca.location"]);
+    assert_eq!(config.kafka.properties["socket.timeout.ms"].reveal(), "9000");
+    let shown = loaded.to_toml(true);
+    assert!(shown.contains("shards = 3  # environment variable NOTILOG__ROUTER__SHARDS"), "{shown}");
+    assert!(shown.contains("notilog.toml:3"), "{shown}");
+    assert!(shown.contains("group = \"g\"  # --set router.group"), "{shown}");
+}
+
+#[test]
+fn all_problems_are_listed_at_once_with_their_lines() {
+    let text = r#"[kafka]
+bootstrap_servers = "broker"
+
+[kafka.properties]
+"isolation.level" = "read_uncommitted"
+"enable.auto.commit" = true
+
+[router]
+shard = 4
+tiers = ["1m", "10s"]
+recipient_grace = "one minute"
+max_in_flight = 3
+
+[delivery]
+jitter_percent = 200
+backoff = []
+
+[channels.email]
+hots = "mail.example.org"
+port = "25"
+tls = "starttsl"
+from = "not a mailbox"
+unsubscribe_url = "http://example.org/u/{notification_id}"
+
+[channels.webhook]
+secrets = { acme = 7 }
+allow_networks = ["10.0.0.0/99"]
+
+[channels.telegram]
+token = "${env:NO_SUCH_TOKEN}"
+
+[[sources]]
+topics = []
+max_priority = "URGENT"
+
+[telemetry]
+listen = 9464
+"#;
+    insta::assert_snapshot!(report(
+        text,
+        &[("NOTILOG__ROUTER__SHRADS", "2"), ("NOTILOG__DELIVERY__MAX_IN_FLIGHT", "many")],
+        &[("registry.url", "ftp://x"), ("registry.timeout", "0s")],
+    ));
+}
+
+#[test]
+fn syntax_errors_have_lines_too() {
+    let text = "[router]\nshards = \n[delivery\ngroup = \"x\"\n";
+    let found = report(text, &[], &[]);
+    assert!(found.contains("notilog.toml:2: not TOML") && found.contains("notilog.toml:3: not TOML"), "{found}");
+}
+
+#[test]
+fn every_refused_property_is_refused_with_its_reason() {
+    for (name, reason) in REFUSED {
+        let found = report(&format!("[kafka.properties]\n\"{name}\" = \"x\"\n"), &[], &[]);
+        assert!(found.contains("notilog.toml:2") && found.contains(reason), "{name}: {found}");
+    }
+}
+
+#[test]
+fn secrets_are_interpolated_and_never_shown() {
+    let text = r#"
+[kafka.properties]
+"sasl.password" = "${env:PW}"
+"sasl.username" = "router"
+"security.protocol" = "sasl_ssl"
+[registry]
+username = "u"
+password = "plain-secret"
+[channels.telegram]
+token = "tg-${env:PW}"
+[channels.webhook.secrets]
+acme = "whsec_plain"
+"#;
+    let loaded = with_file(text, &[("PW", "hunter2")], &[]).unwrap();
+    assert_eq!(loaded.config.kafka.properties["sasl.password"].reveal(), "hunter2");
+    assert_eq!(loaded.config.channels.telegram.as_ref().unwrap().token.reveal(), "tg-hunter2");
+    let seen = format!("{} {:?}", loaded.to_toml(true), loaded.config);
+    for secret in ["hunter2", "plain-secret", "whsec_plain"] {
+        assert!(!seen.contains(secret), "{seen}");
+    }
+    assert!(loaded.to_toml(false).contains("\"sasl.username\" = \"router\""));
+}
+
+#[test]
+fn an_error_about_a_secret_does_not_quote_it() {
+    let text =
+        "[telemetry]\nlisten = \"${env:PW}\"\n[router]\nshards = \"${env:PW}\"\n[channels.telegram]\ntoken = 77001\n";
+    let found = report(text, &[("PW", "hunter2")], &[]);
+    assert!(!found.contains("hunter2") && !found.contains("77001"), "{found}");
+    assert!(found.contains("telemetry.listen") && found.contains("router.shards"), "{found}");
+}
+
+#[test]
+fn what_config_show_prints_is_itself_a_valid_configuration() {
+    let text = "[channels.email]\nhost = \"h\"\nport = 25\ntls = \"none\"\nfrom = \"a@example.org\"\n[[sources]]\ntopics = [\"notify.events.bank\"]\nmax_priority = \"high\"\n";
+    let first = with_file(text, &[], &[]).unwrap().to_toml(false);
+    let second = with_file(&first, &[], &[]).unwrap().to_toml(false);
+    assert_eq!(first, second);
+    assert!(first.contains("HIGH"), "{first}");
+}
+
+#[test]
+fn a_named_file_that_is_missing_is_an_error_and_a_searched_one_is_not() {
+    let options = LoadOptions { file: FileChoice::At(PathBuf::from("/no/such.toml")), ..LoadOptions::default() };
+    assert!(load(&options).unwrap_err().to_string().contains("/no/such.toml: cannot be read"));
+}
+
+/// A configuration with every key of the schema set.
+fn everything() -> String {
+    fn lines(shape: &Shape, path: &str, out: &mut Vec<String>) {
+        let Shape::Section(keys) = shape else { return };
+        for key in *keys {
+            let path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
+            match &key.shape {
+                Shape::Section(_) => lines(&key.shape, &path, out),
+                shape => out.push(format!("{path} = {}", sample(shape, key.name))),
+            }
+        }
+    }
+    fn sample(shape: &Shape, name: &str) -> String {
+        match (shape, name) {
+            (Shape::Map { .. }, "properties") => "{ \"client.rack\" = \"a\" }".to_owned(),
+            (Shape::Map { .. }, _) => "{ acme = \"x\" }".to_owned(),
+            (Shape::List { .. }, "sources") => {
+                "[{ topics = [\"a\"], tenants = [\"b\"], categories = [\"c\"], max_priority = \"LOW\" }]".to_owned()
+            }
+            (Shape::List { of, .. }, name) => format!("[{}]", sample(of, name)),
+            (Shape::Rising, _) => "[\"1s\"]".to_owned(),
+            (Shape::Whole(min, _), _) => min.to_string(),
+            (Shape::Flag, _) => "true".to_owned(),
+            (Shape::Delay(_), _) => "\"1s\"".to_owned(),
+            (Shape::Choice(words), _) => format!("\"{}\"", words()[0]),
+            (_, "bootstrap_servers") => "\"h:1\"".to_owned(),
+            (_, "url" | "api_url" | "unsubscribe_url") => "\"https://example.org/\"".to_owned(),
+            (_, "from" | "reply_to") => "\"a@example.org\"".to_owned(),
+            (_, "allow_networks") => "\"10.0.0.0/8\"".to_owned(),
+            (_, "listen") => "\"127.0.0.1:1\"".to_owned(),
+            _ => "\"x\"".to_owned(),
+        }
+    }
+    let mut out = Vec::new();
+    lines(&ROOT, "", &mut out);
+    out.join("\n")
+}
+
+#[test]
+fn the_known_keys_are_those_of_the_types() {
+    let text = everything();
+    let loaded = with_file(&text, &[], &[]).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+    // Types → keys: whatever the types hold is a known key; a field that the schema forgot would be missing here.
+    let typed = toml::Value::try_from(&loaded.config).unwrap();
+    let known = loaded.tree.into_value();
+    fn paths(value: &toml::Value, path: &str, out: &mut Vec<String>) {
+        match value {
+            toml::Value::Table(table) => {
+                table.iter().for_each(|(key, value)| paths(value, &format!("{path}.{key}"), out))
+            }
+            toml::Value::Array(list) if list.iter().any(toml::Value::is_table) => {
+                list.iter().for_each(|value| paths(value, &format!("{path}[]"), out));
+            }
+            _ => out.push(path.to_owned()),
+        }
+    }
+    let (mut of_types, mut of_keys) = (Vec::new(), Vec::new());
+    paths(&typed, "", &mut of_types);
+    paths(&known, "", &mut of_keys);
+    of_types.sort();
+    of_keys.sort();
+    assert_eq!(of_types, of_keys);
+}

@@ -1,0 +1,250 @@
+//! Topics of a cluster: describe, create, alter, raise partitions. Decides nothing: `ops::topics` does.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewPartitions, NewTopic, OwnedResourceSpecifier,
+    ResourceSpecifier, TopicReplication,
+};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::util::Timeout;
+
+use super::client::{Context, Kind, base_config};
+use crate::config::Kafka;
+
+/// For one request to the controller or the brokers.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What went wrong with a cluster or a topic.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AdminError {
+    /// The client cannot even be made.
+    #[error("the Kafka client cannot be made: {0}; see [kafka] in the configuration")]
+    Client(String),
+    /// No broker answers.
+    #[error("Kafka at {bootstrap} does not answer: {cause}")]
+    Unreachable {
+        /// The configured addresses.
+        bootstrap: String,
+        /// librdkafka's words and what to do.
+        cause: String,
+    },
+    /// A request about one topic was refused.
+    #[error("cannot {action} topic {topic}: {cause}")]
+    Refused {
+        /// What was to be done.
+        action: &'static str,
+        /// To which topic.
+        topic: String,
+        /// The broker's words and, where it is known, what to do.
+        cause: String,
+    },
+}
+
+/// A topic as the cluster has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicState {
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Replicas of the first partition.
+    pub replication: i32,
+    /// Partitions that have no leader now.
+    pub leaderless: usize,
+    /// Effective settings by name.
+    pub config: BTreeMap<String, TopicSetting>,
+}
+
+/// A topic's setting as the cluster has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSetting {
+    /// Its effective value.
+    pub value: String,
+    /// Whether it was set on the topic itself; otherwise the broker's default shows through.
+    pub own: bool,
+}
+
+/// A topic to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name, prefix included.
+    pub name: String,
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Replicas of each partition.
+    pub replication: i32,
+    /// Settings by name.
+    pub config: BTreeMap<String, String>,
+}
+
+/// A cluster's administration.
+pub struct Admin {
+    client: AdminClient<Context>,
+    bootstrap: String,
+}
+
+impl Admin {
+    /// Makes the client; does not connect yet.
+    pub fn new(kafka: &Kafka) -> Result<Self, AdminError> {
+        let client: AdminClient<Context> = base_config(kafka, Kind::Admin, "admin", &[])
+            .create_with_context(Context::default())
+            .map_err(|error| AdminError::Client(error.to_string()))?;
+        Ok(Admin { client, bootstrap: kafka.bootstrap_servers.clone() })
+    }
+
+    /// How many brokers the cluster has; an error when none can be reached.
+    pub async fn brokers(&self) -> Result<usize, AdminError> {
+        self.with_metadata(None, |metadata| metadata.brokers().len())
+    }
+
+    /// Names and partition counts of all topics that start with `prefix`.
+    pub async fn list(&self, prefix: &str) -> Result<BTreeMap<String, i32>, AdminError> {
+        self.with_metadata(None, |metadata| {
+            let topics = metadata.topics().iter().filter(|topic| topic.name().starts_with(prefix));
+            topics.map(|topic| (topic.name().to_owned(), count(topic.partitions().len()))).collect()
+        })
+    }
+
+    /// Those of `names` that exist, with their settings.
+    pub async fn describe(&self, names: &[String]) -> Result<BTreeMap<String, TopicState>, AdminError> {
+        let mut states = self.with_metadata(None, |metadata| {
+            let known = metadata.topics().iter().filter(|topic| names.iter().any(|name| name == topic.name()));
+            known.map(|topic| (topic.name().to_owned(), state(topic))).collect::<BTreeMap<_, _>>()
+        })?;
+        let resources: Vec<_> = states.keys().map(|name| ResourceSpecifier::Topic(name)).collect();
+        if resources.is_empty() {
+            return Ok(states);
+        }
+        let described = self
+            .client
+            .describe_configs(&resources, &self.options())
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        for resource in described.into_iter().flatten() {
+            if let OwnedResourceSpecifier::Topic(name) = resource.specifier
+                && let Some(state) = states.get_mut(&name)
+            {
+                state.config = resource.entries.into_iter().filter_map(setting).collect();
+            }
+        }
+        Ok(states)
+    }
+
+    /// Creates a topic. One that exists already is an error.
+    pub async fn create(&self, spec: &TopicSpec) -> Result<(), AdminError> {
+        let new = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(spec.replication));
+        let new = spec.config.iter().fold(new, |new, (name, value)| new.set(name, value));
+        let results = self.client.create_topics([&new], &self.options()).await;
+        self.outcome("create", &spec.name, results.map(|results| results.into_iter().find_map(failed)))
+    }
+
+    /// Raises a topic's partition count. Keys move to other partitions.
+    pub async fn raise_partitions(&self, topic: &str, to: i32) -> Result<(), AdminError> {
+        let new = NewPartitions::new(topic, usize::try_from(to).unwrap_or(0));
+        let results = self.client.create_partitions([&new], &self.options()).await;
+        self.outcome("add partitions to", topic, results.map(|results| results.into_iter().find_map(failed)))
+    }
+
+    /// Sets `changes` on a topic and leaves its other own settings as they are.
+    ///
+    /// The protocol call replaces all settings, so that the topic's own ones are read first and written again; a
+    /// change that someone else makes at this very moment can be lost.
+    pub async fn alter(&self, topic: &str, changes: &BTreeMap<String, String>) -> Result<(), AdminError> {
+        let present = self.describe(&[topic.to_owned()]).await?.remove(topic);
+        let own = present.into_iter().flat_map(|state| state.config).filter(|(_, setting)| setting.own);
+        let mut all: BTreeMap<String, String> = own.map(|(name, setting)| (name, setting.value)).collect();
+        all.extend(changes.clone());
+        let alter = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        let alter = all.iter().fold(alter, |alter, (name, value)| alter.set(name, value));
+        let results = self.client.alter_configs([&alter], &self.options()).await;
+        let failed = |result: Result<_, (_, RDKafkaErrorCode)>| result.err().map(|(_, code)| code);
+        self.outcome("alter", topic, results.map(|results| results.into_iter().find_map(failed)))
+    }
+
+    /// Deletes topics with all they hold; for tests and for cleaning up after them.
+    pub async fn delete(&self, names: &[&str]) -> Result<(), AdminError> {
+        let results = self.client.delete_topics(names, &self.options()).await;
+        for result in results.map_err(|error| self.unreachable(&error))? {
+            if let Err((topic, code)) = result
+                && code != RDKafkaErrorCode::UnknownTopicOrPartition
+            {
+                return Err(refused("delete", &topic, code));
+            }
+        }
+        Ok(())
+    }
+
+    fn with_metadata<T>(
+        &self,
+        topic: Option<&str>,
+        read: impl FnOnce(&rdkafka::metadata::Metadata) -> T,
+    ) -> Result<T, AdminError> {
+        self.client
+            .inner()
+            .fetch_metadata(topic, REQUEST_TIMEOUT)
+            .map(|metadata| read(&metadata))
+            .map_err(|error| self.unreachable(&error))
+    }
+
+    fn outcome(
+        &self,
+        action: &'static str,
+        topic: &str,
+        result: Result<Option<RDKafkaErrorCode>, KafkaError>,
+    ) -> Result<(), AdminError> {
+        match result {
+            Ok(None) => Ok(()),
+            Ok(Some(code)) => Err(refused(action, topic, code)),
+            Err(error) => Err(AdminError::Refused {
+                action,
+                topic: topic.to_owned(),
+                cause: self.client.inner().context().diagnostics().explain(&error),
+            }),
+        }
+    }
+
+    fn unreachable(&self, error: &KafkaError) -> AdminError {
+        let cause = self.client.inner().context().diagnostics().explain(error);
+        AdminError::Unreachable { bootstrap: self.bootstrap.clone(), cause }
+    }
+
+    fn options(&self) -> AdminOptions {
+        let timeout = Some(Timeout::After(REQUEST_TIMEOUT));
+        AdminOptions::new().request_timeout(timeout).operation_timeout(timeout)
+    }
+}
+
+fn count(length: usize) -> i32 {
+    i32::try_from(length).unwrap_or(i32::MAX)
+}
+
+fn state(topic: &rdkafka::metadata::MetadataTopic) -> TopicState {
+    TopicState {
+        partitions: count(topic.partitions().len()),
+        replication: topic.partitions().first().map_or(0, |partition| count(partition.replicas().len())),
+        leaderless: topic.partitions().iter().filter(|partition| partition.leader() < 0).count(),
+        config: BTreeMap::new(),
+    }
+}
+
+fn setting(entry: ConfigEntry) -> Option<(String, TopicSetting)> {
+    let own = entry.source == ConfigSource::DynamicTopic;
+    Some((entry.name, TopicSetting { value: entry.value?, own }))
+}
+
+fn failed(result: Result<String, (String, RDKafkaErrorCode)>) -> Option<RDKafkaErrorCode> {
+    result.err().map(|(_, code)| code)
+}
+
+fn refused(action: &'static str, topic: &str, code: RDKafkaErrorCode) -> AdminError {
+    let advice = match code {
+        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            "; grant this principal CREATE and ALTER on the cluster or the topic"
+        }
+        RDKafkaErrorCode::InvalidReplicationFactor => "; lower --replication-factor or add brokers",
+        RDKafkaErrorCode::PolicyViolation => "; the cluster's create or alter policy forbids it, see the broker's log",
+        RDKafkaErrorCode::InvalidConfig => "; a setting's name or value is not known to this broker",
+        _ => "",
+    };
+    AdminError::Refused { action, topic: topic.to_owned(), cause: format!("{code}{advice}") }
+}

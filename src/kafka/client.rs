@@ -1,0 +1,270 @@
+//! From configuration to librdkafka's: what every client has in common, and what librdkafka says when it cannot.
+//!
+//! Invariant: what a role sets to keep a guarantee is set after the operator's properties and wins.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
+
+use crate::config::{Kafka, refusal};
+use crate::telemetry::metrics;
+
+/// What a client is for: properties of the other kind are left out, as librdkafka would complain about each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Reads.
+    Consumer,
+    /// Writes.
+    Producer,
+    /// Describes and changes.
+    Admin,
+}
+
+/// librdkafka's properties that only consumers know (column C of its CONFIGURATION.md), of those that pass.
+const CONSUMER_ONLY: &[&str] = &[
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "coordinator.query.interval.ms",
+    "max.poll.interval.ms",
+    "queued.min.messages",
+    "queued.max.messages.kbytes",
+    "fetch.wait.max.ms",
+    "fetch.queue.backoff.ms",
+    "fetch.message.max.bytes",
+    "max.partition.fetch.bytes",
+    "fetch.max.bytes",
+    "fetch.min.bytes",
+    "fetch.error.backoff.ms",
+    "check.crcs",
+];
+
+/// librdkafka's properties that only producers know (column P), of those that pass.
+const PRODUCER_ONLY: &[&str] = &[
+    "queue.buffering.max.messages",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.ms",
+    "linger.ms",
+    "queue.buffering.backpressure.threshold",
+    "compression.codec",
+    "compression.type",
+    "compression.level",
+    "batch.num.messages",
+    "batch.size",
+    "request.timeout.ms",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
+];
+
+/// The configuration of a client, in rising precedence: sane defaults, the role's own `defaults`, the operator's
+/// properties. The caller then sets what its guarantees need.
+pub fn base_config(kafka: &Kafka, kind: Kind, role: &str, defaults: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("client.id", format!("notilog-{role}"));
+    config.set("socket.keepalive.enable", "true");
+    config.set("log.connection.close", "false");
+    for (name, value) in defaults {
+        config.set(*name, *value);
+    }
+    for (name, value) in &kafka.properties {
+        if refusal(name).is_none() && belongs(name, kind) {
+            config.set(name, value.reveal());
+        }
+    }
+    config.set("bootstrap.servers", &kafka.bootstrap_servers);
+    config.set("allow.auto.create.topics", "false");
+    config
+}
+
+fn belongs(name: &str, kind: Kind) -> bool {
+    match kind {
+        Kind::Consumer => !PRODUCER_ONLY.contains(&name),
+        Kind::Producer => !CONSUMER_ONLY.contains(&name),
+        Kind::Admin => !CONSUMER_ONLY.contains(&name) && !PRODUCER_ONLY.contains(&name),
+    }
+}
+
+/// The operator's properties that librdkafka does not know or whose value it does not take, each as
+/// `(property, what is wrong)`. Values are not repeated: they may be secrets.
+pub fn property_problems(kafka: &Kafka) -> Vec<(String, String)> {
+    let wrong = |(name, value): (&String, &crate::config::Secret)| {
+        let error = ClientConfig::new().set(name, value.reveal()).create_native_config().err()?;
+        let problem = match error {
+            KafkaError::ClientConfig(_, description, ..) if description.contains("No such") => {
+                "librdkafka has no such property".to_owned()
+            }
+            _ => "librdkafka does not take this value".to_owned(),
+        };
+        Some((name.clone(), problem))
+    };
+    kafka.properties.iter().filter_map(wrong).collect()
+}
+
+/// What librdkafka last complained about, shared by a client's context and those who wait on the client.
+///
+/// A wrong password shows itself only here: calls merely time out.
+#[derive(Debug, Clone, Default)]
+pub struct Diagnostics(Arc<Mutex<Option<LastError>>>);
+
+/// An error that librdkafka reported by callback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastError {
+    /// librdkafka's code.
+    pub code: RDKafkaErrorCode,
+    /// librdkafka's words.
+    pub reason: String,
+}
+
+impl LastError {
+    /// What an operator can do about it.
+    pub fn advice(&self) -> &'static str {
+        match self.code {
+            RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
+                "check sasl.username, sasl.password and sasl.mechanisms in [kafka.properties]"
+            }
+            RDKafkaErrorCode::SSL => "check security.protocol, ssl.ca.location and the broker's certificate",
+            RDKafkaErrorCode::Resolve => "check the host names in kafka.bootstrap_servers",
+            RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure => {
+                "check that Kafka runs, that kafka.bootstrap_servers is right, and that security.protocol fits its listener"
+            }
+            _ => "see the broker's log",
+        }
+    }
+}
+
+impl std::fmt::Display for LastError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.reason, self.advice())
+    }
+}
+
+impl Diagnostics {
+    /// What was reported last, if anything was.
+    pub fn last_error(&self) -> Option<LastError> {
+        self.0.lock().clone()
+    }
+
+    /// `error` in words, with what librdkafka reported last as its likely cause.
+    pub fn explain(&self, error: &KafkaError) -> String {
+        let what = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
+        match self.last_error() {
+            Some(last) => format!("{what} (last report: {last})"),
+            None => what,
+        }
+    }
+
+    /// For [`ClientContext::error`].
+    pub fn on_error(&self, error: &KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        tracing::warn!(target: "librdkafka", %code, reason, "kafka client error");
+        metrics::kafka_errors(&format!("{code:?}")).increment(1);
+        let mut last = self.0.lock();
+        // "All brokers are down" follows from a cause that was reported before it and says less.
+        let follows = code == RDKafkaErrorCode::AllBrokersDown && last.is_some();
+        if !follows {
+            *last = Some(LastError { code, reason: reason.to_owned() });
+        }
+    }
+
+    /// For [`ClientContext::log`].
+    pub fn on_log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                tracing::error!(target: "librdkafka", facility, "{message}");
+            }
+            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(target: "librdkafka", facility, "{message}");
+            }
+            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        }
+    }
+}
+
+/// A context that only listens; for admin clients, plain producers and bounded readers. Clients with callbacks of
+/// their own embed [`Diagnostics`] and hand these two on.
+#[derive(Debug, Clone, Default)]
+pub struct Context(Diagnostics);
+
+impl Context {
+    /// What the client complains about.
+    pub fn diagnostics(&self) -> &Diagnostics {
+        &self.0
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.on_log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.on_error(&error, reason);
+    }
+
+    fn stats(&self, _: Statistics) {}
+}
+
+impl ConsumerContext for Context {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    fn kafka(properties: &[(&str, &str)]) -> Kafka {
+        Kafka {
+            bootstrap_servers: "127.0.0.1:1".to_owned(),
+            topic_prefix: String::new(),
+            properties: properties.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))).collect(),
+        }
+    }
+
+    #[test]
+    fn an_operators_property_wins_over_a_roles_default() {
+        let config = base_config(&kafka(&[("linger.ms", "7")]), Kind::Producer, "cli", &[("linger.ms", "1")]);
+        assert_eq!(config.get("linger.ms"), Some("7"));
+        assert_eq!(config.get("client.id"), Some("notilog-cli"));
+    }
+
+    #[test]
+    fn a_refused_property_never_reaches_the_client() {
+        let config = base_config(&kafka(&[("isolation.level", "read_uncommitted")]), Kind::Consumer, "t", &[]);
+        assert_eq!(config.get("isolation.level"), None);
+    }
+
+    #[test]
+    fn producers_are_spared_consumer_properties_and_the_reverse() {
+        let kafka = kafka(&[("session.timeout.ms", "9000"), ("linger.ms", "1")]);
+        assert_eq!(base_config(&kafka, Kind::Producer, "t", &[]).get("session.timeout.ms"), None);
+        assert_eq!(base_config(&kafka, Kind::Consumer, "t", &[]).get("linger.ms"), None);
+        assert_eq!(base_config(&kafka, Kind::Consumer, "t", &[]).get("session.timeout.ms"), Some("9000"));
+    }
+
+    #[test]
+    fn unknown_properties_and_wrong_values_are_told_apart_and_values_not_shown() {
+        let problems =
+            property_problems(&kafka(&[("linger.ns", "1"), ("socket.timeout.ms", "hunter2"), ("client.rack", "a")]));
+        assert_eq!(
+            problems,
+            [
+                ("linger.ns".to_owned(), "librdkafka has no such property".to_owned()),
+                ("socket.timeout.ms".to_owned(), "librdkafka does not take this value".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_wrong_password_explains_a_time_out_even_after_all_brokers_are_down() {
+        let diagnostics = Diagnostics::default();
+        diagnostics.on_error(&KafkaError::Global(RDKafkaErrorCode::Authentication), "SASL authentication failed");
+        diagnostics.on_error(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        let text = diagnostics.explain(&KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut));
+        assert!(text.contains("SASL authentication failed") && text.contains("sasl.password"), "{text}");
+    }
+}
