@@ -11,7 +11,7 @@
 //! | [`telemetry`] | metrics, logs, health | `model`, `config` |
 //! | [`kafka`] | the only place that names rdkafka | `model`, `config`, `telemetry` |
 //! | [`registry`] | the schema registry's client | `model`, `config`, `telemetry`, `wire` |
-//! | [`channel`] | one file per channel, templates, guards | `model`, `config` |
+//! | [`channel`] | one file per channel, templates, guards | `model`, `config`, `telemetry` |
 //! | [`router`] | shards and their supervisor | all above |
 //! | [`delivery`] | workers, lanes, retry | all above but `router` |
 //! | [`ops`] | what operators do | all above |

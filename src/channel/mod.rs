@@ -3,9 +3,19 @@
 //! Invariant: a channel knows providers, not Kafka; it never decides whether to send, never retries by itself and
 //! never logs an address or a body.
 
+pub mod email;
+pub mod guard;
+mod setup;
+pub mod telegram;
+pub mod templates;
+pub mod webhook;
+
 use std::time::Duration;
 
 use uuid::Uuid;
+
+pub use setup::{ChannelConfigErrors, ConfigProblem, build};
+pub use templates::{Context, RenderError, TemplateErrors, Templates};
 
 use crate::model::{Channel as ChannelName, Reason};
 
