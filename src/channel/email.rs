@@ -241,9 +241,7 @@ fn security(config: &config::Email) -> Result<Security, (&'static str, String)> 
 
 fn credentials(config: &config::Email) -> Result<Option<Credentials>, String> {
     match (&config.username, &config.password) {
-        (Some(username), Some(password)) => {
-            Ok(Some(Credentials::new(username.clone(), password.reveal().to_owned())))
-        }
+        (Some(username), Some(password)) => Ok(Some(Credentials::new(username.clone(), password.reveal().to_owned()))),
         (None, None) => Ok(None),
         _ => Err("and `password` belong together; set both or neither".to_owned()),
     }
@@ -251,8 +249,10 @@ fn credentials(config: &config::Email) -> Result<Option<Credentials>, String> {
 
 /// RFC 8058, section 3.1: one HTTPS URI.
 fn check_unsubscribe_url(template: &str) -> Result<(), String> {
-    let sample =
-        template.replace("{notification_id}", "id").replace("{recipient}", "recipient").replace("{category}", "category");
+    let sample = template
+        .replace("{notification_id}", "id")
+        .replace("{recipient}", "recipient")
+        .replace("{category}", "category");
     let known = "known placeholders are {notification_id}, {recipient} and {category}";
     if sample.contains(['{', '}']) {
         return Err(format!("has an unknown placeholder; {known}"));

@@ -15,35 +15,35 @@ use url::Host;
 /// Networks that are nobody's public endpoint: IANA's special-purpose registries (RFC 6890) and multicast. Ranges
 /// that embed an IPv4 address are here whole, whatever they embed.
 const SPECIAL: &[&str] = &[
-    "0.0.0.0/8",          // this network
-    "10.0.0.0/8",         // private, RFC 1918
-    "100.64.0.0/10",      // carriers' NAT, RFC 6598
-    "127.0.0.0/8",        // loopback
-    "169.254.0.0/16",     // link-local, clouds' metadata
-    "172.16.0.0/12",      // private
-    "192.0.0.0/24",       // protocol assignments
-    "192.0.2.0/24",       // documentation
-    "192.88.99.0/24",     // 6to4 relays
-    "192.168.0.0/16",     // private
-    "198.18.0.0/15",      // benchmarks
-    "198.51.100.0/24",    // documentation
-    "203.0.113.0/24",     // documentation
-    "224.0.0.0/4",        // multicast
-    "240.0.0.0/4",        // reserved, broadcast
-    "::/96",              // unspecified, loopback, IPv4-compatible
-    "::ffff:0:0:0/96",    // IPv4-translated, RFC 2765
-    "64:ff9b::/96",       // NAT64, RFC 6052
-    "64:ff9b:1::/48",     // NAT64 of one's own, RFC 8215
-    "100::/64",           // discard
-    "2001::/23",          // protocol assignments, Teredo
-    "2001:db8::/32",      // documentation
-    "2002::/16",          // 6to4
-    "3fff::/20",          // documentation
-    "5f00::/16",          // segment routing
-    "fc00::/7",           // private
-    "fe80::/10",          // link-local
-    "fec0::/10",          // site-local, deprecated
-    "ff00::/8",           // multicast
+    "0.0.0.0/8",       // this network
+    "10.0.0.0/8",      // private, RFC 1918
+    "100.64.0.0/10",   // carriers' NAT, RFC 6598
+    "127.0.0.0/8",     // loopback
+    "169.254.0.0/16",  // link-local, clouds' metadata
+    "172.16.0.0/12",   // private
+    "192.0.0.0/24",    // protocol assignments
+    "192.0.2.0/24",    // documentation
+    "192.88.99.0/24",  // 6to4 relays
+    "192.168.0.0/16",  // private
+    "198.18.0.0/15",   // benchmarks
+    "198.51.100.0/24", // documentation
+    "203.0.113.0/24",  // documentation
+    "224.0.0.0/4",     // multicast
+    "240.0.0.0/4",     // reserved, broadcast
+    "::/96",           // unspecified, loopback, IPv4-compatible
+    "::ffff:0:0:0/96", // IPv4-translated, RFC 2765
+    "64:ff9b::/96",    // NAT64, RFC 6052
+    "64:ff9b:1::/48",  // NAT64 of one's own, RFC 8215
+    "100::/64",        // discard
+    "2001::/23",       // protocol assignments, Teredo
+    "2001:db8::/32",   // documentation
+    "2002::/16",       // 6to4
+    "3fff::/20",       // documentation
+    "5f00::/16",       // segment routing
+    "fc00::/7",        // private
+    "fe80::/10",       // link-local
+    "fec0::/10",       // site-local, deprecated
+    "ff00::/8",        // multicast
 ];
 
 /// Which addresses may be called.

@@ -56,9 +56,7 @@ impl Telegram {
             .timeout(config.timeout.0)
             .build();
         match (client, base) {
-            (Ok(client), Some(base)) if problems.is_empty() => {
-                Ok(Telegram { client, base, timeout: config.timeout.0 })
-            }
+            (Ok(client), Some(base)) if problems.is_empty() => Ok(Telegram { client, base, timeout: config.timeout.0 }),
             (Err(_), _) => {
                 problems.push(problem("api_url", "no HTTP client can be made: TLS does not start"));
                 Err(problems)
@@ -117,9 +115,13 @@ impl Channel for Telegram {
             Ok(answer) if matches!(answer.status, 401 | 404) => {
                 Err(format!("the Bot API at {host} refuses the token; check `token` in [channels.telegram]"))
             }
-            Ok(answer) => Err(format!("the Bot API at {host} answers with HTTP status {}; try again later", answer.status)),
+            Ok(answer) => {
+                Err(format!("the Bot API at {host} answers with HTTP status {}; try again later", answer.status))
+            }
             Err(Failure::Timeout) => Err(format!("the Bot API at {host} gives no answer within {:?}", self.timeout)),
-            Err(_) => Err(format!("the Bot API at {host} cannot be reached; check `api_url` in [channels.telegram] and the network")),
+            Err(_) => Err(format!(
+                "the Bot API at {host} cannot be reached; check `api_url` in [channels.telegram] and the network"
+            )),
         }
     }
 }

@@ -100,15 +100,18 @@ fn refused(stage: Stage, reply: Reply) -> Verdict {
 /// Authentication required or too weak (RFC 4954), our address refused as a sender (X.1.7, X.1.8), our credentials
 /// (X.7.8, X.7.9, X.7.11).
 fn is_about_us(reply: Reply) -> bool {
-    matches!(reply.code, 530 | 534 | 535 | 538)
-        || matches!(reply.enhanced, Some((_, 1, 7 | 8) | (_, 7, 8 | 9 | 11)))
+    matches!(reply.code, 530 | 534 | 535 | 538) || matches!(reply.enhanced, Some((_, 1, 7 | 8) | (_, 7, 8 | 9 | 11)))
 }
 
 fn recipient_refused(reply: Reply) -> Reason {
     let by_code = matches!(reply.code, 550 | 551 | 553 | 556);
     // X.7.x is policy and X.2.2 to X.2.4 a state of the mailbox: the address itself is good.
     let not_the_address = matches!(reply.enhanced, Some((_, 7, _) | (_, 2, 2..=4)));
-    if names_the_address(reply) || (by_code && !not_the_address) { Reason::AddressRefused } else { Reason::MessageRefused }
+    if names_the_address(reply) || (by_code && !not_the_address) {
+        Reason::AddressRefused
+    } else {
+        Reason::MessageRefused
+    }
 }
 
 /// X.1.x speaks of the address, X.2.1 of a disabled mailbox, X.4.4 of a domain without a route, X.1.10 and 556 of a
@@ -187,11 +190,7 @@ mod tests {
     #[case(Stage::Content, Failure::Lost, retry(Reason::Interrupted))]
     #[case(Stage::Content, Failure::Protocol, retry(Reason::Interrupted))]
     #[case(Stage::Sender, Failure::Unsupported, reject(Reason::AddressRefused))]
-    fn without_an_answer_the_stage_decides(
-        #[case] stage: Stage,
-        #[case] failure: Failure,
-        #[case] expected: Verdict,
-    ) {
+    fn without_an_answer_the_stage_decides(#[case] stage: Stage, #[case] failure: Failure, #[case] expected: Verdict) {
         assert_eq!(verdict(stage, failure), expected);
     }
 

@@ -131,8 +131,7 @@ impl Server {
             Security::None | Security::Starttls(_) => None,
         };
         let address = (self.host.as_str(), self.port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(address, None, &self.hello, wrapper, None).await?;
+        let mut connection = AsyncSmtpConnection::connect_tokio1(address, None, &self.hello, wrapper, None).await?;
         if let Security::Starttls(parameters) = &self.security {
             if !connection.can_starttls() {
                 return Err(ConnectError::not_offered("STARTTLS"));

@@ -21,7 +21,8 @@ fn datetime(state: &State, value: &Value, pattern: Option<&str>) -> Result<Strin
         .ok_or_else(|| refused("datetime takes an RFC 3339 text or seconds or milliseconds since 1970"))?;
     let zone = text(state, "timezone").and_then(|name| TimeZone::get(&name).ok()).unwrap_or(TimeZone::UTC);
     let pattern = pattern.unwrap_or_else(|| customs_of(state).datetime);
-    jiff::fmt::strtime::format(pattern, &at.to_zoned(zone)).map_err(|_| refused("datetime has a pattern that strftime does not know"))
+    jiff::fmt::strtime::format(pattern, &at.to_zoned(zone))
+        .map_err(|_| refused("datetime has a pattern that strftime does not know"))
 }
 
 fn moment(value: &Value) -> Option<Timestamp> {

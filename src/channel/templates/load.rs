@@ -170,7 +170,11 @@ impl Loader {
             }
         }
         for (path, line, target) in missing {
-            self.problem(&path, Some(line), format!("refers to `{target}`, which is not there; paths start at the folder of templates"));
+            self.problem(
+                &path,
+                Some(line),
+                format!("refers to `{target}`, which is not there; paths start at the folder of templates"),
+            );
         }
     }
 

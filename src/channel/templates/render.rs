@@ -95,8 +95,7 @@ fn envelope(template: &str, event: &EventFacts, data: &serde_json::Value) -> Res
 }
 
 fn file(templates: &Templates, name: &str, root: &Value) -> Result<String, RenderError> {
-    let template =
-        templates.environment.get_template(name).map_err(|error| RenderError::from_engine(name, &error))?;
+    let template = templates.environment.get_template(name).map_err(|error| RenderError::from_engine(name, &error))?;
     let mut output = Bounded(Vec::new());
     match template.render_captured_to(root.clone(), &mut output) {
         Ok(_) => String::from_utf8(output.0).map_err(|_| RenderError::failed(name, "the output is not UTF-8")),
@@ -118,7 +117,10 @@ fn json(name: &str, text: &str) -> Result<Content, RenderError> {
 
 /// A subject is one line, whatever line breaks the file or the data have.
 fn one_line(text: &str) -> String {
-    text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    text.split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Collects at most [`MAX_OUTPUT`] bytes.
