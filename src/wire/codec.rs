@@ -97,3 +97,179 @@ impl std::fmt::Debug for Encoders {
         f.debug_struct("Encoders").field("ids", &self.ids).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Channel, Decision, DeliveryStatus, Event, Open, Outbound, Preferences, Priority, Timestamp};
+    use crate::wire::samples::{self, for_each_sample};
+    use crate::wire::{WriterSchema, split};
+    use proptest::prelude::*;
+
+    fn encoders() -> Encoders {
+        Encoders::new(WriterIds::new([1, 2, 3, 4, 5].map(SchemaId)))
+    }
+
+    fn datum<'a, R: Record<'a>>(record: &R) -> Vec<u8> {
+        encoders().to_vec(record).unwrap().split_off(5)
+    }
+
+    #[test]
+    fn every_record_reads_back_as_it_was_written() {
+        fn back<'a, R: Record<'a> + PartialEq + std::fmt::Debug>(record: &R, bytes: &'a [u8]) {
+            assert_eq!(&decode::<R>(R::TYPE.schema(), bytes).unwrap(), record);
+        }
+        for_each_sample!(|record| {
+            let bytes = datum(&record);
+            back(&record, &bytes);
+        });
+    }
+
+    #[test]
+    fn every_record_is_written_under_its_own_id() {
+        let mut encoders = encoders();
+        let (id, _) = split(&encoders.to_vec(&samples::full_status()).unwrap()).map(|(id, d)| (id, d.len())).unwrap();
+        assert_eq!(id, SchemaId(5));
+        let framed = encoders.to_vec(&samples::least_preferences()).unwrap();
+        assert_eq!(split(&framed).unwrap().0, SchemaId(2));
+    }
+
+    #[test]
+    fn records_are_appended_to_what_a_buffer_holds() {
+        let mut out = b"before".to_vec();
+        encoders().encode(&samples::full_event(), &mut out).unwrap();
+        assert!(out.starts_with(b"before\0\0\0\0\x01"));
+        assert_eq!(out[11..], datum(&samples::full_event()));
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_apache_avro() {
+        fn same<'a, R: Record<'a>>(record: &R) {
+            let schema = apache_avro::Schema::parse_str(R::TYPE.schema_text()).unwrap();
+            let value = apache_avro::to_value(record).unwrap().resolve(&schema).unwrap();
+            assert_eq!(datum(record), samples::apache_write(&schema, value), "{}", R::TYPE);
+        }
+        for_each_sample!(|record| same(&record));
+    }
+
+    /// Reads bytes as each of the records; tells which worked.
+    fn read_all(bytes: &[u8]) -> [bool; 5] {
+        [
+            decode::<Event<'_>>(RecordType::Event.schema(), bytes).is_ok(),
+            decode::<Preferences<'_>>(RecordType::Preferences.schema(), bytes).is_ok(),
+            decode::<Outbound<'_>>(RecordType::Outbound.schema(), bytes).is_ok(),
+            decode::<Decision<'_>>(RecordType::Decision.schema(), bytes).is_ok(),
+            decode::<DeliveryStatus<'_>>(RecordType::DeliveryStatus.schema(), bytes).is_ok(),
+        ]
+    }
+
+    fn data() -> Vec<(RecordType, Vec<u8>)> {
+        fn one<'a, R: Record<'a>>(record: &R, all: &mut Vec<(RecordType, Vec<u8>)>) {
+            all.push((R::TYPE, datum(record)));
+        }
+        let mut all = Vec::new();
+        for_each_sample!(|record| one(&record, &mut all));
+        all
+    }
+
+    #[test]
+    fn a_record_cut_anywhere_is_an_error() {
+        for (record, bytes) in data() {
+            for cut in 0..bytes.len() {
+                assert!(!read_all(&bytes[..cut])[record as usize], "{record} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_after_a_record_are_an_error() {
+        let mut bytes = datum(&samples::full_event());
+        bytes.extend_from_slice(b"xyz");
+        let error = decode::<Event<'_>>(RecordType::Event.schema(), &bytes).unwrap_err();
+        assert_eq!(error, WireError::Trailing { record: RecordType::Event, bytes: 3 });
+        for (record, mut bytes) in data() {
+            bytes.push(0);
+            assert!(!read_all(&bytes)[record as usize], "{record}");
+        }
+    }
+
+    #[test]
+    fn an_array_that_claims_more_items_than_there_are_bytes_is_refused_at_once() {
+        // id, source, type "", time 0, tenant, category "", priority LOW, then recipients: 2^62 items.
+        let mut bytes = vec![0; 7];
+        bytes.extend_from_slice(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01]);
+        bytes.extend_from_slice(&[0; 64]);
+        let error = decode::<Event<'_>>(RecordType::Event.schema(), &bytes).unwrap_err();
+        assert!(error.to_string().contains("sequence size"), "{error}");
+    }
+
+    #[test]
+    fn an_error_does_not_quote_the_record() {
+        let bytes = datum(&Outbound { address: "ada@example.org", ..samples::full_outbound() });
+        let wrong = RecordType::Outbound.schema_text().replace(
+            r#""name": "after_ms", "type": "long""#,
+            r#""name": "after_ms", "type": "string""#,
+        );
+        let schema: Schema = wrong.parse().unwrap();
+        let error = decode::<Outbound<'_>>(&schema, &bytes).unwrap_err().to_string();
+        assert!(!error.contains("example.org"), "{error}");
+        let not_a_uuid = r#"{"type":"record","name":"DeliveryStatus","namespace":"notilog.v1","fields":[
+            {"name":"notification_id","type":"string"}]}"#;
+        let schema: Schema = not_a_uuid.parse().unwrap();
+        let error = decode::<DeliveryStatus<'_>>(&schema, b"\x06ada").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the datum is not a valid `notilog.v1.DeliveryStatus`: not a UUID where a notification id belongs"
+        );
+    }
+
+    fn channel(word: &str) -> Open<'_, Channel> {
+        word.parse().map_or(Open::Other(word), Open::Known)
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            read_all(&bytes);
+        }
+
+        #[test]
+        fn what_a_broken_record_reads_as_can_be_written_again(
+            which in 0..10_usize, flips in proptest::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4)
+        ) {
+            let (_, mut bytes) = data().swap_remove(which);
+            for (index, mask) in flips {
+                let at = index.index(bytes.len());
+                bytes[at] ^= mask;
+            }
+            read_all(&bytes);
+            if let Ok(event) = decode::<Event<'_>>(RecordType::Event.schema(), &bytes) {
+                let again = datum(&event);
+                prop_assert_eq!(decode::<Event<'_>>(RecordType::Event.schema(), &again).unwrap(), event);
+            }
+        }
+
+        #[test]
+        fn any_event_survives(
+            texts: [String; 6],
+            time: i64,
+            priority in prop::sample::select(Priority::ALL),
+            recipients: Vec<String>,
+            channels in proptest::option::of(proptest::collection::vec("email|inbox|pigeon|.*", 0..4)),
+            optional: [Option<String>; 4],
+            times: [Option<i64>; 2],
+        ) {
+            let [id, source, kind, tenant, category, data] = &texts;
+            let [audience, template, locale, collapse_key] = optional.each_ref().map(Option::as_deref);
+            let [not_before, expires_at] = times.map(|time| time.map(Timestamp));
+            let channels = channels.as_ref().map(|words| words.iter().map(|word| channel(word)).collect());
+            let event = Event {
+                id, source, kind, time: Timestamp(time), tenant, category, priority,
+                recipients: recipients.iter().map(String::as_str).collect(),
+                audience, channels, template, data, locale, not_before, expires_at, collapse_key,
+            };
+            let bytes = datum(&event);
+            prop_assert_eq!(&WriterSchema::own(RecordType::Event).read::<Event<'_>>(&bytes).unwrap(), &event);
+        }
+    }
+}

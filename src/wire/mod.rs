@@ -10,6 +10,8 @@ mod frame;
 mod headers;
 mod record;
 mod resolve;
+#[cfg(test)]
+mod samples;
 mod schemas;
 
 pub use codec::{Encoders, WriterIds, decode};
