@@ -206,10 +206,9 @@ mod tests {
     #[test]
     fn an_error_does_not_quote_the_record() {
         let bytes = datum(&Outbound { address: "ada@example.org", ..samples::full_outbound() });
-        let wrong = RecordType::Outbound.schema_text().replace(
-            r#""name": "after_ms", "type": "long""#,
-            r#""name": "after_ms", "type": "string""#,
-        );
+        let wrong = RecordType::Outbound
+            .schema_text()
+            .replace(r#""name": "after_ms", "type": "long""#, r#""name": "after_ms", "type": "string""#);
         let schema: Schema = wrong.parse().unwrap();
         let error = decode::<Outbound<'_>>(&schema, &bytes).unwrap_err().to_string();
         assert!(!error.contains("example.org"), "{error}");
