@@ -12,6 +12,7 @@
 //! | [`kafka`] | the only place that names rdkafka | `model`, `config`, `telemetry` |
 //! | [`registry`] | the schema registry's client | `model`, `config`, `telemetry`, `wire` |
 //! | [`channel`] | one file per channel, templates, guards | `model`, `config`, `telemetry` |
+//! | [`join`] | a recipient's preferences from the table, for the chain | `model`, `decide`, `wire`, `kafka` |
 //! | [`router`] | shards and their supervisor | all above |
 //! | [`delivery`] | workers, lanes, retry | all above but `router` |
 //! | [`ops`] | what operators do | all above |
@@ -25,6 +26,7 @@ pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod delivery;
+pub mod join;
 pub mod kafka;
 pub mod model;
 pub mod ops;

@@ -2,8 +2,22 @@
 
 pub mod admin;
 pub mod client;
+mod consumer;
+mod heads;
+mod lag;
 mod partition;
 pub mod producer;
 pub mod reader;
+mod record;
+mod table;
+mod transaction;
 
+pub use consumer::{Assignor, ConsumerFault, GroupConsumer, Polled, Rebalance, SESSION_TIMEOUT, Settings, Start};
+pub use heads::HeldHeads;
+pub use lag::LagWatch;
 pub use partition::partition_of;
+pub use record::{InRecord, OutRecord, OwnedRecord, Position, TopicPartition};
+pub use table::{Entry, Table, TableGuard, TableState};
+pub use transaction::{
+    Ended, Failure, GroupMetadata, RecordFault, TRANSACTION_TIMEOUT, Transaction, TransactionalProducer,
+};

@@ -100,6 +100,16 @@ impl RecipientKey {
     }
 }
 
+/// Makes `key` the key of an event's decision: `tenant/source/event_id`, components percent-encoded.
+pub fn event_key(key: &mut String, tenant: &str, source: &str, event_id: &str) {
+    key.clear();
+    key.extend(utf8_percent_encode(tenant, COMPONENT));
+    key.push('/');
+    key.extend(utf8_percent_encode(source, COMPONENT));
+    key.push('/');
+    key.extend(utf8_percent_encode(event_id, COMPONENT));
+}
+
 /// Names an endpoint in decisions without telling the address: the first 16 hex digits of SHA-256 over tenant,
 /// user, channel and address.
 pub fn endpoint_hash(tenant: &str, user_id: &str, channel: &str, address: &str) -> String {

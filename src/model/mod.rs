@@ -22,7 +22,7 @@ mod topics;
 pub use channel::Channel;
 pub use decision::{Decision, DecisionOutcome, PreferencesRef, Rule, Verdict};
 pub use event::{Event, MAX_RECIPIENTS};
-pub use ids::{NotificationId, RecipientKey, endpoint_hash};
+pub use ids::{NotificationId, RecipientKey, endpoint_hash, event_key};
 pub use open::{Open, SmallMap};
 pub use outbound::{Fallback, Outbound};
 pub use policy::{CategoryPolicy, Ordering, Policy};

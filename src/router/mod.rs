@@ -1,1 +1,201 @@
 //! The router: shards that join events with preferences and write what follows in one transaction.
+//!
+//! [`run`] restores the preferences table, keeps the policy bundle in `notify.policies`, starts the shards and
+//! supervises them. What a shard does is in `shard.rs`; what follows from one record in `pipeline.rs`.
+
+mod batch;
+mod input;
+mod metrics;
+mod outputs;
+mod pipeline;
+mod shard;
+mod supervisor;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Delay};
+use crate::decide::Zones;
+use crate::kafka::admin::{Admin, AdminError};
+use crate::kafka::producer::{Outgoing, ProduceError, Producer};
+use crate::kafka::reader::{self, ReadError};
+use crate::kafka::{Table, TableState};
+use crate::model::{Policy, SourceRule, Topics};
+use crate::policy;
+use crate::telemetry::clock::Clock;
+use crate::telemetry::health::{Condition, Readiness};
+use crate::telemetry::metrics::table_gauges;
+use crate::wire::{SchemaSource, WriterIds};
+
+pub use supervisor::SupervisorError;
+
+/// What the router needs from outside.
+pub struct Setup {
+    /// All of the configuration.
+    pub config: Arc<Config>,
+    /// The operator's rules.
+    pub policy: Policy,
+    /// Where writers' schemas come from.
+    pub schemas: Arc<dyn SchemaSource>,
+    /// The ids to write with.
+    pub writer_ids: WriterIds,
+    /// Time.
+    pub clock: Clock,
+    /// Told how far the router is.
+    pub readiness: Readiness,
+    /// Cancelled to stop.
+    pub stop: CancellationToken,
+}
+
+/// Why the router ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RouterError {
+    /// Topics that it writes or reads do not exist.
+    #[error("these topics do not exist: {}; run `notilog topics apply`", .0.join(", "))]
+    TopicsMissing(Vec<String>),
+    /// Kafka cannot be asked.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The policy bundle cannot be looked up.
+    #[error("reading the policy bundle: {0}")]
+    ReadPolicy(#[from] ReadError),
+    /// The policy bundle cannot be kept.
+    #[error("keeping the policy bundle: {0}")]
+    KeepPolicy(#[from] ProduceError),
+    /// The preferences table cannot be read.
+    #[error("the preferences table cannot be read: {0}")]
+    Table(String),
+    /// The shards ended.
+    #[error(transparent)]
+    Shards(#[from] SupervisorError),
+}
+
+/// Routes until `setup.stop` is cancelled.
+///
+/// # Errors
+/// [`RouterError`] when it cannot start, or its shards keep failing.
+pub async fn run(setup: Setup) -> Result<(), RouterError> {
+    let topics = Topics::new(&setup.config.kafka.topic_prefix);
+    let restored = setup.readiness.condition("router: preferences table");
+    let assigned = setup.readiness.condition("router: partitions");
+    check_topics(&setup.config, &topics).await?;
+    keep_policy(&setup.config, &topics, &setup.policy).await?;
+    let (table, _guard) = Table::start(&setup.config.kafka, &topics.preferences()).map_err(RouterError::Table)?;
+    if !restore(&table, &restored, &setup.stop).await? {
+        return Ok(());
+    }
+    let watch = tokio::spawn(watch_table(table.clone(), setup.stop.clone()));
+    let ended = supervisor::supervise(&setup, &topics, table, assigned).await;
+    watch.abort();
+    Ok(ended?)
+}
+
+/// Every topic that the router cannot do without.
+async fn check_topics(config: &Config, topics: &Topics) -> Result<(), RouterError> {
+    let durations = |delays: &[Delay]| delays.iter().map(|delay| delay.0).collect::<Vec<Duration>>();
+    let needed = needed_topics(topics, &durations(&config.router.tiers));
+    let present = Admin::new(&config.kafka)?.list(topics.prefix()).await?;
+    let missing: Vec<String> = needed.into_iter().filter(|topic| !present.contains_key(topic)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(RouterError::TopicsMissing(missing)) }
+}
+
+fn needed_topics(topics: &Topics, event_tiers: &[Duration]) -> Vec<String> {
+    let mut needed = vec![
+        topics.preferences(),
+        topics.policies(),
+        topics.decisions(),
+        topics.dlq_events(),
+        topics.dlq_preferences(),
+    ];
+    needed.extend(event_tiers.iter().map(|delay| topics.retry_events(*delay)));
+    needed
+}
+
+/// Keeps the bundle under its hash, unless it is there: `explain` finds every version ever in use.
+async fn keep_policy(config: &Arc<Config>, topics: &Topics, policy: &Policy) -> Result<(), RouterError> {
+    let (topic, version, kafka) = (topics.policies(), policy.version.clone(), config.kafka.clone());
+    let key = version.clone();
+    let (asked, name) = (kafka.clone(), topic.clone());
+    let found = tokio::task::spawn_blocking(move || reader::latest_of_key(&asked, &name, key.as_bytes())).await;
+    if let Ok(found) = found
+        && found?.is_some_and(|record| record.value.is_some())
+    {
+        return Ok(());
+    }
+    let bundle = policy::bundle_json(policy);
+    let record = Outgoing {
+        topic: &topic,
+        key: Some(version.as_bytes()),
+        value: Some(bundle.as_bytes()),
+        ..Outgoing::default()
+    };
+    Producer::new(&kafka)?.send(record).await?;
+    tracing::info!(version, "policy bundle kept");
+    Ok(())
+}
+
+/// Waits until the table is restored; false when stopped before.
+async fn restore(table: &Table, restored: &Condition, stop: &CancellationToken) -> Result<bool, RouterError> {
+    let mut ticks = 0u32;
+    loop {
+        match table.state() {
+            TableState::Live { .. } => break,
+            TableState::Failed(why) => return Err(RouterError::Table(why)),
+            TableState::Restoring { done, total } => {
+                restored.not_ready(format!("{done} of at most {total} records read"));
+                if ticks % 100 == 99 {
+                    tracing::info!(done, total, "restoring the preferences table");
+                }
+            }
+        }
+        ticks = ticks.wrapping_add(1);
+        tokio::select! {
+            () = stop.cancelled() => return Ok(false),
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+    }
+    tracing::info!(recipients = table.rows(), bytes = table.bytes(), "preferences table restored");
+    restored.ready();
+    Ok(true)
+}
+
+/// Shows the table in metrics.
+async fn watch_table(table: Table, stop: CancellationToken) {
+    let gauges = table_gauges("notify.preferences");
+    gauges.restore_ratio.set(1.0);
+    while !stop.is_cancelled() {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 rows are not reached")]
+        let (rows, bytes) = (table.rows() as f64, table.bytes() as f64);
+        gauges.records.set(rows);
+        gauges.bytes.set(bytes);
+        if let TableState::Live { behind } = table.state() {
+            gauges.lag_seconds.set(behind.as_secs_f64());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// What producers may claim, from the configuration.
+fn source_rules(config: &Config) -> Vec<SourceRule> {
+    let rule = |source: &crate::config::Source| SourceRule {
+        topics: source.topics.clone(),
+        tenants: source.tenants.clone(),
+        categories: source.categories.clone(),
+        max_priority: source.max_priority,
+    };
+    config.sources.iter().map(rule).collect()
+}
+
+/// Rules that all shards share.
+fn rules(setup: &Setup, topics: &Topics) -> pipeline::Rules {
+    pipeline::Rules {
+        policy: setup.policy.clone(),
+        sources: source_rules(&setup.config),
+        zones: Zones::load(),
+        grace: setup.config.router.recipient_grace.0,
+        group: topics.named(&setup.config.router.group),
+        prefix: topics.prefix().to_owned(),
+    }
+}

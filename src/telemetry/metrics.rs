@@ -92,6 +92,8 @@ metrics_enum! {
     TableLag = "notilog_table_lag_seconds", Type::Gauge, ["table"], "How long a table has been behind its log end.";
     ConsumerLag = "notilog_consumer_lag_records", Type::Gauge, ["group", "topic", "partition"], "Records between the committed offset and the log end.";
     Rebalances = "notilog_rebalances_total", Type::Counter, ["role", "kind"], "Assignments, revocations and losses of partitions.";
+    RebalanceSeconds = "notilog_rebalance_seconds", Type::Histogram(CALL), ["role"], "How long a rebalance stopped the member's partitions.";
+    RouterWait = "notilog_router_wait_milliseconds_total", Type::Counter, ["cause"], "Milliseconds that a shard waited; cause is table or registry.";
     DecisionLatency = "notilog_decision_latency_seconds", Type::Histogram(END_TO_END), [], "From an event's time to its decision.";
     DeliveryLatency = "notilog_delivery_latency_seconds", Type::Histogram(END_TO_END), ["channel"], "From an event's time to the provider's acceptance.";
     ProviderSeconds = "notilog_provider_seconds", Type::Histogram(CALL), ["channel", "outcome"], "How long one call to a provider takes.";
@@ -292,6 +294,28 @@ pub enum Rebalance {
     Revoked,
     /// They were taken: another may own them already.
     Lost,
+}
+
+/// Seconds that rebalances stop a member's partitions.
+pub fn rebalance_seconds(role: Role) -> Histogram {
+    Metric::RebalanceSeconds.histogram(&[role.as_str()])
+}
+
+/// What the router waits for, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RouterWait {
+    /// The preferences table is too far behind.
+    Table,
+    /// The schema registry does not answer.
+    Registry,
+}
+
+/// Milliseconds that a shard waited.
+pub fn router_wait(cause: RouterWait) -> Counter {
+    Metric::RouterWait.counter(&[match cause {
+        RouterWait::Table => "table",
+        RouterWait::Registry => "registry",
+    }])
 }
 
 /// The gauges of one table.

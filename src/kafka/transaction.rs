@@ -1,0 +1,413 @@
+//! A transactional producer as a state machine in types: a record can be sent only within a [`Transaction`], and a
+//! producer whose last result is unknown cannot be used again, because it is gone.
+//!
+//! Commit is: wait until every record is acknowledged → offsets → end. librdkafka lacks KIP-890's client side
+//! (#5423): after an unknown result a late EndTxn could end a *later* transaction, so that such a producer is
+//! destroyed and its successor, with the same `transactional.id` and a new epoch, begins anew.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rdkafka::ClientContext;
+use rdkafka::Statistics;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::client::{Diagnostics, Kind, base_config};
+use super::record::{OutRecord, Position};
+use crate::config;
+use crate::telemetry::clock::steady_now;
+
+/// The broker ends a transaction by itself after this; librdkafka wants `message.timeout.ms` not above it.
+pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long one call about the transaction may take before its result counts as unknown.
+const CALL_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// Librdkafka's bound on what is produced and not yet acknowledged, in KiB.
+const QUEUE_KIB: &str = "65536";
+
+/// A producer between transactions.
+pub struct TransactionalProducer {
+    inner: BaseProducer<Context>,
+    id: String,
+}
+
+/// A producer within a transaction.
+pub struct Transaction {
+    producer: TransactionalProducer,
+    records: u64,
+}
+
+/// How a transaction ended.
+pub enum Ended {
+    /// All of it is visible.
+    Committed(TransactionalProducer),
+    /// None of it is visible; rewind the input to the committed offsets.
+    Aborted(TransactionalProducer, Failure),
+    /// Nobody knows; the producer is gone. Connect a new one of the same id, then rewind the input to the
+    /// committed offsets.
+    Unknown(Failure),
+    /// A newer producer of the same id lives; this one ends for good.
+    Fenced(Failure),
+}
+
+/// Why a transaction, or the connection of a producer, failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// One record cannot be written; the rest could.
+    #[error("a record of {bytes} bytes to topic `{topic}` cannot be written: {why}")]
+    Record {
+        /// Where it should have gone.
+        topic: String,
+        /// Its value's size.
+        bytes: usize,
+        /// What is wrong with it.
+        why: RecordFault,
+    },
+    /// A newer producer with the same transactional id was started.
+    #[error("transactional id `{id}` was taken over by a newer producer; this one stops ({code})")]
+    Fenced {
+        /// The transactional id.
+        id: String,
+        /// librdkafka's code.
+        code: String,
+    },
+    /// The group gave our partitions to someone else.
+    #[error("the consumer group moved on without this member ({0}); the transaction was given up")]
+    Group(String),
+    /// The principal may not do this.
+    #[error("Kafka refuses access: {0}; see `topics/acls.toml` for what the role needs")]
+    Authorization(String),
+    /// Anything else.
+    #[error("Kafka transaction `{id}` failed while {doing}: {why}")]
+    Kafka {
+        /// The transactional id.
+        id: String,
+        /// The step.
+        doing: &'static str,
+        /// librdkafka's words.
+        why: String,
+    },
+}
+
+/// What is wrong with a record, for ever or until an operator mends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordFault {
+    /// Above `max.message.bytes` of the topic or `message.max.bytes` of the broker.
+    #[error("it is larger than the topic's max.message.bytes")]
+    TooLarge,
+    /// The topic does not exist.
+    #[error("the topic does not exist; run `notilog topics apply`")]
+    TopicMissing,
+    /// No right to write the topic.
+    #[error("the principal has no Write right on the topic")]
+    NotAuthorized,
+    /// The broker refuses it for another reason.
+    #[error("the broker refuses it")]
+    Refused,
+}
+
+impl Failure {
+    /// The record's fault, when the failure is one record's.
+    pub fn record_fault(&self) -> Option<RecordFault> {
+        match self {
+            Failure::Record { why, .. } => Some(*why),
+            _ => None,
+        }
+    }
+}
+
+impl TransactionalProducer {
+    /// Connects, fences every older producer of `id` and waits until its open transaction is resolved.
+    ///
+    /// # Errors
+    /// [`Failure`] when the configuration is refused, the cluster cannot be reached within the time-out, or the
+    /// principal may not use the transactional id.
+    pub fn connect(kafka: &config::Kafka, id: &str, linger: Duration) -> Result<TransactionalProducer, Failure> {
+        let linger = linger.as_millis().to_string();
+        let defaults = [
+            ("linger.ms", linger.as_str()),
+            ("batch.size", "1000000"),
+            ("message.max.bytes", "10485760"),
+            ("queue.buffering.max.kbytes", QUEUE_KIB),
+            ("queue.buffering.max.messages", "500000"),
+        ];
+        let mut config = base_config(kafka, Kind::Producer, "transactional", &defaults);
+        config
+            .set("transactional.id", id)
+            .set("enable.idempotence", "true")
+            .set("partitioner", "murmur2_random")
+            .set("delivery.report.only.error", "true")
+            .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
+            .set("message.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
+        let diagnostics = Diagnostics::default();
+        let context = Context { diagnostics: diagnostics.clone(), faults: Mutex::default() };
+        let failed =
+            |doing, error: &KafkaError| Failure::Kafka { id: id.to_owned(), doing, why: diagnostics.explain(error) };
+        let inner = BaseProducer::from_config_and_context(&config, context)
+            .map_err(|error| failed("creating the client", &error))?;
+        let producer = TransactionalProducer { inner, id: id.to_owned() };
+        match producer.inner.init_transactions(Duration::from_secs(30)) {
+            Ok(()) => Ok(producer),
+            Err(error) => {
+                // Serves the error events that say why, such as a refused password.
+                producer.inner.poll(Duration::from_millis(10));
+                Err(match producer.failure("initialising", &error) {
+                    Failure::Kafka { .. } => failed("initialising", &error),
+                    other => other,
+                })
+            }
+        }
+    }
+
+    /// The transactional id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// [`Failure`] when librdkafka refuses; the producer is gone.
+    pub fn begin(self) -> Result<Transaction, Failure> {
+        self.inner.context().faults.lock().clear();
+        match self.inner.begin_transaction() {
+            Ok(()) => Ok(Transaction { producer: self, records: 0 }),
+            Err(error) => Err(self.failure("beginning", &error)),
+        }
+    }
+
+    /// Serves librdkafka's events (logs, errors) between transactions.
+    pub fn serve(&self) {
+        self.inner.poll(Duration::ZERO);
+    }
+
+    fn failure(&self, doing: &'static str, error: &KafkaError) -> Failure {
+        let code = error.rdkafka_error_code();
+        match code {
+            Some(
+                RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch,
+            ) => Failure::Fenced { id: self.id.clone(), code: error.to_string() },
+            Some(
+                RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::UnknownMemberId
+                | RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::FencedInstanceId,
+            ) => Failure::Group(error.to_string()),
+            Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed,
+            ) => Failure::Authorization(format!("{error} (transactional id `{}`, while {doing})", self.id)),
+            _ => Failure::Kafka { id: self.id.clone(), doing, why: error.to_string() },
+        }
+    }
+}
+
+impl Transaction {
+    /// Records sent so far.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Hands a record to librdkafka. Waits while its queue is full: that is the back-pressure.
+    ///
+    /// # Errors
+    /// [`Failure`]; the transaction should then be [aborted](Transaction::abort).
+    pub fn send(&mut self, record: &OutRecord<'_>) -> Result<(), Failure> {
+        let mut out = BaseRecord::<[u8], [u8]>::to(record.topic);
+        out.partition = record.partition;
+        out.key = record.key;
+        out.payload = record.value;
+        if !record.headers.is_empty() {
+            out.headers = Some(owned_headers(record.headers));
+        }
+        let deadline = steady_now() + TRANSACTION_TIMEOUT;
+        loop {
+            match self.producer.inner.send(out) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned))
+                    if steady_now() < deadline =>
+                {
+                    out = returned;
+                    self.producer.inner.poll(Duration::from_millis(1));
+                }
+                Err((error, _)) => return Err(self.send_failure(record, &error)),
+            }
+        }
+        self.records += 1;
+        if self.records.is_multiple_of(512) {
+            self.producer.inner.poll(Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    fn send_failure(&self, record: &OutRecord<'_>, error: &KafkaError) -> Failure {
+        match error.rdkafka_error_code().and_then(record_fault) {
+            Some(why) => {
+                Failure::Record { topic: record.topic.to_owned(), bytes: record.value.map_or(0, <[u8]>::len), why }
+            }
+            None => self.producer.failure("producing", error),
+        }
+    }
+
+    /// Ends the transaction with `positions` as the group's offsets.
+    ///
+    /// Blocks until every record is acknowledged and the end is known, at most about 30 s.
+    pub fn commit(self, positions: &[Position], group: &GroupMetadata) -> Ended {
+        if let Err(failure) = self.drain() {
+            return self.abort_because(failure);
+        }
+        if !positions.is_empty() {
+            let sent = partition_list(positions)
+                .and_then(|offsets| self.producer.inner.send_offsets_to_transaction(&offsets, &group.0, CALL_TIMEOUT));
+            if let Err(error) = sent {
+                let failure = self.producer.failure("sending offsets", &error);
+                return self.abort_because(failure);
+            }
+        }
+        self.end()
+    }
+
+    fn end(self) -> Ended {
+        match self.producer.inner.commit_transaction(CALL_TIMEOUT) {
+            Ok(()) => Ended::Committed(self.producer),
+            Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
+                let failure = self.producer.failure("committing", &KafkaError::Transaction(error));
+                // What the delivery reports said is nearer to the cause than the commit's summary.
+                let failure = self.fault().unwrap_or(failure);
+                self.abort_because(failure)
+            }
+            Err(error) => self.give_up("committing", &error),
+        }
+    }
+
+    /// Ends the transaction with nothing visible.
+    pub fn abort(self, why: Failure) -> Ended {
+        self.abort_because(why)
+    }
+
+    /// Waits until nothing is in flight: `commit_transaction` of rust-rdkafka polls to its full flush interval
+    /// when something is (~100 ms, its PR 777).
+    fn drain(&self) -> Result<(), Failure> {
+        let deadline = steady_now() + TRANSACTION_TIMEOUT;
+        while self.producer.inner.in_flight_count() > 0 {
+            self.producer.inner.poll(Duration::from_millis(1));
+            if let Some(fault) = self.fault() {
+                return Err(fault);
+            }
+            if steady_now() > deadline {
+                return Err(Failure::Kafka {
+                    id: self.producer.id.clone(),
+                    doing: "waiting for acknowledgements",
+                    why: format!("none within {} s", TRANSACTION_TIMEOUT.as_secs()),
+                });
+            }
+        }
+        self.producer.inner.poll(Duration::ZERO);
+        self.fault().map_or(Ok(()), Err)
+    }
+
+    fn fault(&self) -> Option<Failure> {
+        self.producer.inner.context().faults.lock().first().cloned()
+    }
+
+    fn abort_because(self, why: Failure) -> Ended {
+        if matches!(why, Failure::Fenced { .. }) {
+            return Ended::Fenced(why);
+        }
+        match self.producer.inner.abort_transaction(CALL_TIMEOUT) {
+            Ok(()) => {
+                // Serves the reports of purged records, so that they are not taken for the next transaction's.
+                self.producer.inner.poll(Duration::ZERO);
+                let why = self.fault().unwrap_or(why);
+                Ended::Aborted(self.producer, why)
+            }
+            Err(error) => match self.give_up("aborting", &error) {
+                Ended::Unknown(_) => Ended::Unknown(why),
+                other => other,
+            },
+        }
+    }
+
+    fn give_up(self, doing: &'static str, error: &KafkaError) -> Ended {
+        match self.producer.failure(doing, error) {
+            failure @ Failure::Fenced { .. } => Ended::Fenced(failure),
+            failure => Ended::Unknown(failure),
+        }
+    }
+}
+
+/// The group membership under which offsets are committed; taken fresh for each commit.
+pub struct GroupMetadata(pub(super) ConsumerGroupMetadata);
+
+fn partition_list(positions: &[Position]) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(positions.len());
+    for position in positions {
+        let mut element = list.add_partition(&position.partition.topic, position.partition.partition);
+        element.set_offset(Offset::Offset(position.offset))?;
+        if !position.metadata.is_empty() {
+            element.set_metadata(&position.metadata);
+        }
+    }
+    Ok(list)
+}
+
+fn owned_headers(headers: &[(&str, &[u8])]) -> OwnedHeaders {
+    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
+        all.insert(Header { key, value: Some(*value) })
+    })
+}
+
+/// Faults of one record; everything else is the connection's or the transaction's.
+fn record_fault(code: RDKafkaErrorCode) -> Option<RecordFault> {
+    match code {
+        RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize => Some(RecordFault::TooLarge),
+        RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownPartition => Some(RecordFault::TopicMissing),
+        RDKafkaErrorCode::TopicAuthorizationFailed => Some(RecordFault::NotAuthorized),
+        RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidMessage | RDKafkaErrorCode::PolicyViolation => {
+            Some(RecordFault::Refused)
+        }
+        _ => None,
+    }
+}
+
+/// Collects what delivery reports and error events say.
+struct Context {
+    diagnostics: Diagnostics,
+    faults: Mutex<Vec<Failure>>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.diagnostics.on_log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.diagnostics.on_error(&error, reason);
+    }
+
+    fn stats(&self, _: Statistics) {}
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let Err((error, message)) = result else { return };
+        let Some(why) = error.rdkafka_error_code().and_then(record_fault) else { return };
+        let mut faults = self.faults.lock();
+        if faults.len() < 16 {
+            let bytes = message.payload().map_or(0, <[u8]>::len);
+            faults.push(Failure::Record { topic: message.topic().to_owned(), bytes, why });
+        }
+    }
+}

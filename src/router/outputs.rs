@@ -1,0 +1,173 @@
+//! What the router writes: outbound records, decisions, deferrals, dead letters; each encoded once into a buffer that
+//! is used again.
+
+use std::time::Duration;
+
+use crate::kafka::{Failure, OutRecord, Transaction};
+use crate::model::{Channel, Class, Decision, Outbound, RecipientKey, Timestamp, Topics, choose_tier};
+use crate::wire::{Encoders, WireError};
+
+/// Topic names, made once.
+#[derive(Debug)]
+pub struct OutputTopics {
+    outbound: Vec<[String; 2]>,
+    tiers: Vec<Vec<(Duration, String)>>,
+    event_tiers: Vec<(Duration, String)>,
+    /// `notify.decisions`.
+    pub decisions: String,
+    /// `dlq.notify.events`.
+    pub dlq_events: String,
+    /// `dlq.notify.preferences`.
+    pub dlq_preferences: String,
+}
+
+impl OutputTopics {
+    /// The names under the installation's prefix; tiers of deliveries and of events in any order.
+    pub fn new(topics: &Topics, delivery_tiers: &[Duration], event_tiers: &[Duration]) -> Self {
+        let of_channel = |channel: &Channel| {
+            delivery_tiers.iter().map(|delay| (*delay, topics.outbound_tier(*channel, *delay))).collect()
+        };
+        OutputTopics {
+            outbound: Channel::ALL
+                .iter()
+                .map(|channel| [Class::Main, Class::Urgent].map(|class| topics.outbound(*channel, class)))
+                .collect(),
+            tiers: Channel::ALL.iter().map(of_channel).collect(),
+            event_tiers: event_tiers.iter().map(|delay| (*delay, topics.retry_events(*delay))).collect(),
+            decisions: topics.decisions(),
+            dlq_events: topics.dlq_events(),
+            dlq_preferences: topics.dlq_preferences(),
+        }
+    }
+
+    /// `notify.outbound.<channel>[.urgent]`.
+    pub fn outbound(&self, channel: Channel, class: Class) -> &str {
+        &self.outbound[channel as usize][usize::from(class == Class::Urgent)]
+    }
+
+    /// The tier of a deferred notification.
+    pub fn tier(&self, channel: Channel, remaining: Duration) -> &str {
+        tier_of(&self.tiers[channel as usize], remaining)
+    }
+
+    /// The tier of an event that waits for its recipient.
+    pub fn event_tier(&self, remaining: Duration) -> &str {
+        tier_of(&self.event_tiers, remaining)
+    }
+}
+
+/// The configuration refuses an empty list of tiers; the empty name makes librdkafka refuse the record.
+fn tier_of(tiers: &[(Duration, String)], remaining: Duration) -> &str {
+    let delays: Vec<Duration> = tiers.iter().map(|(delay, _)| *delay).collect();
+    let chosen = choose_tier(&delays, remaining);
+    tiers.iter().find(|(delay, _)| *delay == chosen).map_or("", |(_, topic)| topic)
+}
+
+/// Why an output could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// Kafka did not take it.
+    #[error(transparent)]
+    Kafka(#[from] Failure),
+    /// It does not fit its own schema, which would be a fault of this program.
+    #[error("cannot encode: {0}")]
+    Encode(#[from] WireError),
+}
+
+/// Encodes and sends.
+#[derive(Debug)]
+pub struct Outputs {
+    topics: OutputTopics,
+    encoders: Encoders,
+    value: Vec<u8>,
+    key: String,
+}
+
+impl Outputs {
+    /// Writes to `topics` with these encoders.
+    pub fn new(topics: OutputTopics, encoders: Encoders) -> Self {
+        Outputs { topics, encoders, value: Vec::with_capacity(4096), key: String::new() }
+    }
+
+    /// The names.
+    pub fn topics(&self) -> &OutputTopics {
+        &self.topics
+    }
+
+    /// A notification that goes out now.
+    ///
+    /// # Errors
+    /// [`OutputError`].
+    pub fn routed(
+        &mut self,
+        transaction: &mut Transaction,
+        key: &RecipientKey,
+        channel: Channel,
+        outbound: &Outbound<'_>,
+        headers: &[(&str, &[u8])],
+    ) -> Result<(), OutputError> {
+        let topic = self.topics.outbound(channel, outbound.priority.into());
+        encode_and_send(&mut self.encoders, &mut self.value, transaction, topic, key.as_str(), outbound, headers)
+    }
+
+    /// A notification that waits, and is decided anew at `until`.
+    ///
+    /// # Errors
+    /// [`OutputError`].
+    pub fn deferred(
+        &mut self,
+        transaction: &mut Transaction,
+        key: &RecipientKey,
+        channel: Channel,
+        outbound: &Outbound<'_>,
+        until: Timestamp,
+        headers: &[(&str, &[u8])],
+    ) -> Result<(), OutputError> {
+        let topic = self.topics.tier(channel, until.since(outbound.decided_at));
+        encode_and_send(&mut self.encoders, &mut self.value, transaction, topic, key.as_str(), outbound, headers)
+    }
+
+    /// What was concluded for one event.
+    ///
+    /// # Errors
+    /// [`OutputError`].
+    pub fn decision(
+        &mut self,
+        transaction: &mut Transaction,
+        decision: &Decision<'_>,
+        headers: &[(&str, &[u8])],
+    ) -> Result<(), OutputError> {
+        crate::model::event_key(&mut self.key, decision.tenant, decision.source, decision.event_id);
+        let topic = &self.topics.decisions;
+        encode_and_send(&mut self.encoders, &mut self.value, transaction, topic, &self.key, decision, headers)
+    }
+
+    /// A record as it came, to another topic.
+    ///
+    /// # Errors
+    /// [`OutputError`].
+    pub fn forward(
+        transaction: &mut Transaction,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) -> Result<(), OutputError> {
+        Ok(transaction.send(&OutRecord { topic, partition: None, key, value, headers })?)
+    }
+}
+
+fn encode_and_send<'a, R: crate::wire::Record<'a>>(
+    encoders: &mut Encoders,
+    buffer: &mut Vec<u8>,
+    transaction: &mut Transaction,
+    topic: &str,
+    key: &str,
+    record: &R,
+    headers: &[(&str, &[u8])],
+) -> Result<(), OutputError> {
+    buffer.clear();
+    encoders.encode(record, buffer)?;
+    let (key, value) = (Some(key.as_bytes()), Some(buffer.as_slice()));
+    Ok(transaction.send(&OutRecord { topic, partition: None, key, value, headers })?)
+}

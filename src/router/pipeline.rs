@@ -1,0 +1,527 @@
+//! One input record → its outputs, within the open transaction.
+//!
+//! Flows in: a record of an event topic, of `notify.retry.events.*` or of `notify.preferences`. Flows out: outbound
+//! records, deferrals, one decision, dead letters. Nothing else is touched: whoever calls this commits or aborts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::input::{Input, Kind};
+use super::metrics::RouterMetrics;
+use super::outputs::{OutputError, Outputs};
+use crate::audience::recipients;
+use crate::decide::{Circumstances, Conclusion, EventVerdict, Subject, Zones, decide_recipient, judge_event, validate};
+use crate::join::Joined;
+use crate::kafka::{RecordFault, Table, Transaction};
+use crate::model::{
+    CategoryPolicy, Channel, Decision, DecisionOutcome, Event, NotificationId, Open, Outbound, Policy, Reason,
+    RecipientKey, Rule, SourceRule, Timestamp, Verdict, endpoint_hash,
+};
+use crate::telemetry::clock::Clock;
+use crate::wire::{Blame, DlqHeaders, Origin, Records, ReplayHeaders, TierHeaders, WireError, names};
+
+/// What the router decides with; the same for all shards.
+pub struct Rules {
+    /// The operator's rules.
+    pub policy: Policy,
+    /// What producers may claim.
+    pub sources: Vec<SourceRule>,
+    /// Time zones.
+    pub zones: Zones,
+    /// How long an event waits for its recipient's preferences.
+    pub grace: Duration,
+    /// Consumer group, for dead letters.
+    pub group: String,
+    /// The installation's prefix.
+    pub prefix: String,
+}
+
+/// One shard's way from records to outputs.
+pub struct Pipeline {
+    rules: Arc<Rules>,
+    clock: Clock,
+    table: Table,
+    records: Records,
+    outputs: Outputs,
+    metrics: RouterMetrics,
+    key: RecipientKey,
+    preferences: Vec<u8>,
+}
+
+/// Why a record could not be processed: the transaction has to be given up.
+#[derive(Debug, thiserror::Error)]
+pub enum Halt {
+    /// An output was not taken.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// A schema is needed that nobody can give now; the record is fine as far as anyone knows.
+    #[error("waiting for the schema registry: {0}")]
+    Registry(WireError),
+}
+
+/// What all outputs of one event have in common.
+struct Occasion<'e, 'a> {
+    event: &'e Event<'a>,
+    category: &'e CategoryPolicy,
+    replay: Option<ReplayHeaders<'e>>,
+    passed: Vec<(&'e str, &'e [u8])>,
+    now: Timestamp,
+    grace_until: Timestamp,
+}
+
+impl Pipeline {
+    /// A pipeline that joins with `table`.
+    pub fn new(
+        rules: Arc<Rules>,
+        clock: Clock,
+        table: Table,
+        records: Records,
+        outputs: Outputs,
+        metrics: RouterMetrics,
+    ) -> Self {
+        let (key, preferences) = (RecipientKey::default(), Vec::new());
+        Pipeline { rules, clock, table, records, outputs, metrics, key, preferences }
+    }
+
+    /// Writes what follows from one record.
+    ///
+    /// # Errors
+    /// [`Halt`]; outputs of this record may already be in the transaction, which has to be aborted.
+    pub fn process(&mut self, transaction: &mut Transaction, input: &Input<'_>) -> Result<(), Halt> {
+        match input.kind(&self.rules.prefix) {
+            Kind::Preferences => self.check_preferences(transaction, input),
+            Kind::Event => self.event(transaction, input, TierHeaders::default()),
+            Kind::RetriedEvent => match TierHeaders::parse(input.headers.iter().copied()) {
+                Ok(tier) => self.event(transaction, input, tier),
+                Err(error) => self.dead_event(transaction, input, Reason::InvalidEvent, &error.to_string()),
+            },
+        }
+    }
+
+    /// Writes the dead letter of a record whose outputs cannot be written, instead of them.
+    ///
+    /// # Errors
+    /// [`Halt`] when not even that can be written.
+    pub fn bury(&mut self, transaction: &mut Transaction, input: &Input<'_>, fault: RecordFault) -> Result<(), Halt> {
+        let reason = match fault {
+            RecordFault::TooLarge => Reason::TooLarge,
+            RecordFault::TopicMissing => Reason::TopicMissing,
+            RecordFault::NotAuthorized => Reason::TopicNotAuthorized,
+            RecordFault::Refused => Reason::MessageRefused,
+        };
+        if let Some(event) = input.value.and_then(|value| self.records.event(value).ok()) {
+            let verdict = EventVerdict { verdict: Verdict::Rejected, reason, rule: Rule::Route };
+            self.refused(transaction, input, &event, verdict)?;
+        }
+        self.dead_event(transaction, input, reason, &format!("an output cannot be written: {fault}"))
+    }
+
+    fn event(&mut self, transaction: &mut Transaction, input: &Input<'_>, tier: TierHeaders) -> Result<(), Halt> {
+        self.metrics.event_in(input.topic);
+        let Some(value) = input.value else {
+            return self.dead_event(transaction, input, Reason::NotAnEvent, "the value is null");
+        };
+        let event = match self.records.event(value) {
+            Ok(event) => event,
+            Err(error) => return self.unreadable_event(transaction, input, error),
+        };
+        let replay = match ReplayHeaders::parse(input.headers.iter().copied()) {
+            Ok(replay) => replay,
+            Err(error) => return self.dead_event(transaction, input, Reason::InvalidEvent, &error.to_string()),
+        };
+        let now = self.clock.now();
+        let rules = Arc::clone(&self.rules);
+        let topic = tier.original.as_ref().map_or(input.topic, |origin| origin.topic.as_str());
+        let topic = topic.strip_prefix(&rules.prefix).unwrap_or(topic);
+        let category = match judge_event(&event, topic, &rules.sources, &rules.policy, now) {
+            Ok(category) => category,
+            Err(verdict) => return self.refused_event(transaction, input, &event, verdict),
+        };
+        let occasion = Occasion {
+            event: &event,
+            category,
+            replay,
+            passed: input.passed_headers(),
+            now,
+            grace_until: tier.not_before.unwrap_or(now.plus(rules.grace)),
+        };
+        self.tell_all(transaction, input, &occasion, &tier)
+    }
+
+    /// Decides for every recipient and writes what follows, the decision last.
+    fn tell_all(
+        &mut self,
+        transaction: &mut Transaction,
+        input: &Input<'_>,
+        occasion: &Occasion<'_, '_>,
+        tier: &TierHeaders,
+    ) -> Result<(), Halt> {
+        let mut outcomes = Vec::with_capacity(occasion.event.recipients.len());
+        let mut waiting = Vec::new();
+        for (index, user) in recipients(occasion.event) {
+            let Ok(index) = u16::try_from(index) else { continue };
+            if tier.recipients.as_ref().is_some_and(|still| !still.contains(&index)) {
+                continue;
+            }
+            if self.tell(transaction, occasion, user, &mut outcomes)? {
+                waiting.push(index);
+            }
+        }
+        let only_waits = waiting.len() == outcomes.len();
+        if !waiting.is_empty() {
+            self.await_sign_up(transaction, input, occasion, tier, waiting)?;
+        }
+        // A hop from tier to tier concludes nothing that the first pass did not write.
+        if tier.recipients.is_none() || !only_waits {
+            self.decision(transaction, occasion, outcomes)?;
+        }
+        Ok(())
+    }
+
+    /// Decides for one recipient; true when the event has to wait for their preferences.
+    fn tell<'e>(
+        &mut self,
+        transaction: &mut Transaction,
+        occasion: &Occasion<'e, '_>,
+        user: &'e str,
+        outcomes: &mut Vec<DecisionOutcome<'e>>,
+    ) -> Result<bool, Halt> {
+        self.key.set(occasion.event.tenant, user);
+        let mut buffer = std::mem::take(&mut self.preferences);
+        let joined = Joined::look_up(&self.table, &self.key, &mut buffer, &mut self.records).map_err(Halt::Registry)?;
+        let recipient = joined.recipient(occasion.event.tenant, user, occasion.grace_until);
+        let mut conclusions = Vec::with_capacity(4);
+        let rules = Arc::clone(&self.rules);
+        let at = Circumstances::new(occasion.now, &rules.zones);
+        decide_recipient(&Subject::of_event(occasion.event), occasion.category, recipient, &at, &mut conclusions);
+        let mut waits = false;
+        for (index, conclusion) in conclusions.iter().enumerate() {
+            self.metrics.decided(conclusion.verdict, conclusion.reason);
+            waits |= conclusion.verdict == Verdict::Deferred && conclusion.rule == Rule::Recipient;
+            let notification_id = match (conclusion.verdict, conclusion.channel, conclusion.endpoint) {
+                (Verdict::Routed | Verdict::Deferred, Some(channel), Some(endpoint)) => Some(self.notify(
+                    transaction,
+                    occasion,
+                    &joined,
+                    user,
+                    (channel, endpoint.address),
+                    conclusion,
+                    siblings(&conclusions, index, occasion.event.tenant, user),
+                )?),
+                _ => None,
+            };
+            outcomes.push(outcome(occasion.event.tenant, user, conclusion, &joined, notification_id));
+        }
+        drop(joined);
+        self.preferences = buffer;
+        Ok(waits)
+    }
+
+    /// Writes the outbound record of one endpoint, to its topic or to a tier.
+    #[expect(clippy::too_many_arguments, reason = "what one outbound record is made of")]
+    fn notify(
+        &mut self,
+        transaction: &mut Transaction,
+        occasion: &Occasion<'_, '_>,
+        joined: &Joined<'_>,
+        user: &str,
+        (channel, address): (Channel, &str),
+        conclusion: &Conclusion<'_>,
+        siblings: Vec<String>,
+    ) -> Result<NotificationId, Halt> {
+        let event = occasion.event;
+        let (tenant, nonce) = (event.tenant, occasion.replay.map_or("", |replay| replay.nonce));
+        let id = NotificationId::derive(tenant, event.source, event.id, user, channel.as_str(), address, nonce);
+        let outbound = Outbound {
+            notification_id: id,
+            event_id: event.id,
+            source: event.source,
+            kind: event.kind,
+            event_time: event.time,
+            tenant,
+            user_id: user,
+            category: event.category,
+            priority: event.priority,
+            channel: Open::Known(channel),
+            address,
+            locale: event.locale.unwrap_or(joined.locale()),
+            timezone: joined.timezone(),
+            template: occasion.category.template_for(event.kind, event.template),
+            data: event.data,
+            collapse_key: event.collapse_key,
+            not_before: event.not_before,
+            expires_at: event.expires_at,
+            decided_at: occasion.now,
+            policy_version: &self.rules.policy.version,
+            replay_id: occasion.replay.map(|replay| replay.id),
+            siblings,
+            fallback: Vec::new(),
+        };
+        match conclusion.until {
+            None => {
+                self.metrics.outbound(channel, event.priority.into());
+                self.outputs.routed(transaction, &self.key, channel, &outbound, &occasion.passed)?;
+            }
+            Some(until) => {
+                let waits = TierHeaders {
+                    not_before: Some(until),
+                    error_code: Some(conclusion.reason.as_str().to_owned()),
+                    ..TierHeaders::default()
+                };
+                let own = written(|out| waits.write(out));
+                let headers = joined_headers(&occasion.passed, &own);
+                let topic = self.outputs.topics().tier(channel, until.since(occasion.now));
+                self.metrics.parked(channel.as_str(), topic);
+                self.outputs.deferred(transaction, &self.key, channel, &outbound, until, &headers)?;
+            }
+        }
+        Ok(id)
+    }
+
+    /// Sends the event, as it came, to the tier in which it waits for its unknown recipients.
+    fn await_sign_up(
+        &mut self,
+        transaction: &mut Transaction,
+        input: &Input<'_>,
+        occasion: &Occasion<'_, '_>,
+        tier: &TierHeaders,
+        waiting: Vec<u16>,
+    ) -> Result<(), Halt> {
+        let origin = || Origin {
+            topic: input.topic.to_owned(),
+            partition: input.partition,
+            offset: input.offset,
+            timestamp: Timestamp(input.timestamp_ms),
+        };
+        let waits = TierHeaders {
+            attempt: tier.attempt,
+            not_before: Some(occasion.grace_until),
+            original: Some(tier.original.clone().unwrap_or_else(origin)),
+            error_code: Some(Reason::UnknownRecipient.as_str().to_owned()),
+            recipients: Some(waiting),
+            ..TierHeaders::default()
+        };
+        let own = written(|out| waits.write(out));
+        let headers = joined_headers(&occasion.passed, &own);
+        let topic = self.outputs.topics().event_tier(occasion.grace_until.since(occasion.now));
+        self.metrics.parked("events", topic);
+        Ok(Outputs::forward(transaction, topic, input.key, input.value, &headers)?)
+    }
+
+    fn decision(
+        &mut self,
+        transaction: &mut Transaction,
+        occasion: &Occasion<'_, '_>,
+        outcomes: Vec<DecisionOutcome<'_>>,
+    ) -> Result<(), Halt> {
+        let rules = Arc::clone(&self.rules);
+        let decision = decision_of(occasion.event, &rules.policy.version, occasion.now, occasion.replay, outcomes);
+        self.metrics.latency(occasion.now.since(occasion.event.time));
+        Ok(self.outputs.decision(transaction, &decision, &occasion.passed)?)
+    }
+
+    /// An event that rules 1 and 2 refuse: a decision, and a dead letter when the contract was broken.
+    fn refused_event(
+        &mut self,
+        transaction: &mut Transaction,
+        input: &Input<'_>,
+        event: &Event<'_>,
+        verdict: EventVerdict,
+    ) -> Result<(), Halt> {
+        self.refused(transaction, input, event, verdict)?;
+        if verdict.goes_to_dlq() {
+            let message = format!("the event breaks the contract: {}", verdict.reason);
+            return self.dead_event(transaction, input, verdict.reason, &message);
+        }
+        Ok(())
+    }
+
+    fn refused(
+        &mut self,
+        transaction: &mut Transaction,
+        input: &Input<'_>,
+        event: &Event<'_>,
+        verdict: EventVerdict,
+    ) -> Result<(), Halt> {
+        self.metrics.decided(verdict.verdict, verdict.reason);
+        let outcome = DecisionOutcome {
+            user_id: "",
+            channel: None,
+            endpoint_hash: None,
+            verdict: verdict.verdict.into(),
+            reason: verdict.reason.into(),
+            rule: verdict.rule.number(),
+            preferences: None,
+            notification_id: None,
+            until: None,
+        };
+        let replay = ReplayHeaders::parse(input.headers.iter().copied()).ok().flatten();
+        let rules = Arc::clone(&self.rules);
+        let decision = decision_of(event, &rules.policy.version, self.clock.now(), replay, vec![outcome]);
+        Ok(self.outputs.decision(transaction, &decision, &input.passed_headers())?)
+    }
+
+    fn unreadable_event(
+        &mut self,
+        transaction: &mut Transaction,
+        input: &Input<'_>,
+        error: WireError,
+    ) -> Result<(), Halt> {
+        let reason = match error.blame() {
+            Blame::Registry => return Err(Halt::Registry(error)),
+            Blame::UnknownSchema => Reason::UnknownSchema,
+            Blame::Record => Reason::NotAnEvent,
+        };
+        self.dead_event(transaction, input, reason, &error.to_string())
+    }
+
+    /// Preferences that cannot be used go to their DLQ; at the join they count as no record.
+    fn check_preferences(&mut self, transaction: &mut Transaction, input: &Input<'_>) -> Result<(), Halt> {
+        let Some(value) = input.value else { return Ok(()) };
+        let problem = match self.records.preferences(value) {
+            Err(error) if error.blame() == Blame::Registry => return Err(Halt::Registry(error)),
+            Err(error) => error.to_string(),
+            Ok(preferences) => {
+                self.key.set(preferences.tenant, preferences.user_id);
+                if input.key != Some(self.key.as_str().as_bytes()) {
+                    "the key is not `tenant/user_id` of the value, percent-encoded".to_owned()
+                } else if let Err(error) = validate(&preferences, &self.rules.zones) {
+                    error.to_string()
+                } else {
+                    return Ok(());
+                }
+            }
+        };
+        tracing::warn!(
+            topic = input.topic,
+            partition = input.partition,
+            offset = input.offset,
+            problem,
+            "preferences that cannot be used: nothing is sent to their recipient"
+        );
+        let topic = self.outputs.topics().dlq_preferences.clone();
+        self.dead_letter(transaction, input, &topic, Reason::InvalidPreferences, &problem)
+    }
+
+    fn dead_event(
+        &mut self,
+        transaction: &mut Transaction,
+        input: &Input<'_>,
+        reason: Reason,
+        message: &str,
+    ) -> Result<(), Halt> {
+        let topic = match input.kind(&self.rules.prefix) {
+            Kind::Preferences => self.outputs.topics().dlq_preferences.clone(),
+            Kind::Event | Kind::RetriedEvent => self.outputs.topics().dlq_events.clone(),
+        };
+        tracing::warn!(
+            topic = input.topic,
+            partition = input.partition,
+            offset = input.offset,
+            %reason,
+            message,
+            "dead letter"
+        );
+        self.dead_letter(transaction, input, &topic, reason, message)
+    }
+
+    fn dead_letter(
+        &mut self,
+        transaction: &mut Transaction,
+        input: &Input<'_>,
+        topic: &str,
+        reason: Reason,
+        message: &str,
+    ) -> Result<(), Halt> {
+        self.metrics.dead(topic, reason);
+        let letter = DlqHeaders {
+            topic: input.topic,
+            partition: input.partition,
+            offset: input.offset,
+            group: &self.rules.group,
+            delivery_count: 1,
+            message,
+            reason: reason.into(),
+        };
+        let own = written(|out| letter.write(out));
+        let kept = input.headers.iter().copied().filter(|(name, _)| !DlqHeaders::NAMES.contains(name));
+        let headers = joined_headers(&kept.collect::<Vec<_>>(), &own);
+        Ok(Outputs::forward(transaction, topic, input.key, input.value, &headers)?)
+    }
+}
+
+fn decision_of<'e>(
+    event: &Event<'e>,
+    policy_version: &'e str,
+    decided_at: Timestamp,
+    replay: Option<ReplayHeaders<'e>>,
+    outcomes: Vec<DecisionOutcome<'e>>,
+) -> Decision<'e> {
+    Decision {
+        event_id: event.id,
+        source: event.source,
+        kind: event.kind,
+        tenant: event.tenant,
+        category: event.category,
+        event_time: event.time,
+        decided_at,
+        policy_version,
+        replay_id: replay.map(|replay| replay.id),
+        outcomes,
+    }
+}
+
+fn outcome<'e>(
+    tenant: &str,
+    user: &'e str,
+    conclusion: &Conclusion<'_>,
+    joined: &Joined<'_>,
+    notification_id: Option<NotificationId>,
+) -> DecisionOutcome<'e> {
+    let hash =
+        conclusion.endpoint.map(|endpoint| endpoint_hash(tenant, user, endpoint.channel.as_str(), endpoint.address));
+    DecisionOutcome {
+        user_id: user,
+        channel: conclusion.channel.map(Open::Known),
+        endpoint_hash: hash,
+        verdict: conclusion.verdict.into(),
+        reason: conclusion.reason.into(),
+        rule: conclusion.rule.number(),
+        preferences: joined.reference(),
+        notification_id,
+        until: conclusion.until,
+    }
+}
+
+/// The hashes of the other endpoints on the same channel that are told of the same event.
+fn siblings(conclusions: &[Conclusion<'_>], index: usize, tenant: &str, user: &str) -> Vec<String> {
+    let told = |other: &&Conclusion<'_>| {
+        matches!(other.verdict, Verdict::Routed | Verdict::Deferred) && other.channel == conclusions[index].channel
+    };
+    conclusions
+        .iter()
+        .enumerate()
+        .filter(|(at, other)| *at != index && told(other))
+        .filter_map(|(_, other)| other.endpoint)
+        .map(|endpoint| endpoint_hash(tenant, user, endpoint.channel.as_str(), endpoint.address))
+        .collect()
+}
+
+fn written(write: impl FnOnce(&mut Vec<(&'static str, String)>)) -> Vec<(&'static str, String)> {
+    let mut headers = Vec::with_capacity(8);
+    write(&mut headers);
+    headers
+}
+
+fn joined_headers<'h>(passed: &[(&'h str, &'h [u8])], own: &'h [(&'static str, String)]) -> Vec<(&'h str, &'h [u8])> {
+    let own = own.iter().map(|(name, value)| (*name, value.as_bytes()));
+    passed.iter().copied().chain(own).collect()
+}
+
+impl Input<'_> {
+    /// The headers that travel with an event to everything that follows from it.
+    fn passed_headers(&self) -> Vec<(&str, &[u8])> {
+        let travels = |name: &str| matches!(name, names::TRACEPARENT | names::REPLAY_ID | names::REPLAY_NONCE);
+        self.headers.iter().copied().filter(|(name, _)| travels(name)).collect()
+    }
+}
