@@ -163,3 +163,6 @@ impl ChannelSet {
         Channel::ALL.iter().copied().filter(move |channel| self.0 & (1 << *channel as u16) != 0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,3 +91,6 @@ fn address_gone<'a>(outbound: &Outbound<'_>, conclusions: &[Conclusion<'a>]) -> 
         None => EndpointAnswer::Cancel { reason: Reason::Superseded, rule: Rule::Endpoint },
     }
 }
+
+#[cfg(test)]
+mod tests;

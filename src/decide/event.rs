@@ -106,3 +106,6 @@ fn is_json_object(data: &str) -> bool {
     }
     data.trim_ascii_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(data).is_ok()
 }
+
+#[cfg(test)]
+mod tests;

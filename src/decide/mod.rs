@@ -10,6 +10,8 @@
 mod chain;
 mod endpoint;
 mod event;
+#[cfg(test)]
+mod fixtures;
 mod preferences;
 mod quiet;
 mod subject;

@@ -71,3 +71,6 @@ pub fn validate(preferences: &Preferences<'_>, zones: &Zones) -> Result<(), Pref
 fn bounded(what: &'static str, count: usize, most: usize) -> Result<(), PreferencesError> {
     if count > most { Err(PreferencesError::TooMany { what, count, most }) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,3 +162,6 @@ fn weekday(text: &str) -> Result<Weekday, PreferencesError> {
     let found = DAYS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
     found.map(|(_, day)| *day).ok_or_else(|| PreferencesError::UnknownDay(text.to_owned()))
 }
+
+#[cfg(test)]
+mod tests;

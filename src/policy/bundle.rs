@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::model::{CategoryPolicy, Channel, Ordering, Policy};
@@ -19,7 +19,8 @@ pub fn bundle_json(policy: &Policy) -> String {
     canonical(&policy.categories, policy.default.as_ref())
 }
 
-/// Reads a value of `notify.policies` back. The version is the hash of `json`; keys of a newer version are ignored.
+/// Reads a value of `notify.policies` back. The version is the hash of `json`; keys and channels of a newer version
+/// are ignored.
 ///
 /// # Errors
 /// `json` is not a bundle.
@@ -69,7 +70,9 @@ struct Bundle<'a> {
 /// See [`Bundle`].
 #[derive(Serialize, Deserialize)]
 struct Rules {
+    #[serde(deserialize_with = "known_channels")]
     allowed: Vec<Channel>,
+    #[serde(deserialize_with = "known_channels")]
     default: Vec<Channel>,
     mandatory: bool,
     max_age_ms: u64,
@@ -84,6 +87,12 @@ struct Rules {
 enum Order {
     Relaxed,
     Strict,
+}
+
+/// Leaves out the channels that only a newer version knows.
+fn known_channels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Channel>, D::Error> {
+    let words = Vec::<Cow<'_, str>>::deserialize(deserializer)?;
+    Ok(words.iter().filter_map(|word| word.parse().ok()).collect())
 }
 
 impl From<&CategoryPolicy> for Rules {

@@ -52,3 +52,6 @@ pub fn from_files(files: &[(PathBuf, String)]) -> Result<Policy, PolicyErrors> {
     let (categories, default) = merged.finish()?;
     Ok(bundle::seal(categories, default))
 }
+
+#[cfg(test)]
+mod tests;
