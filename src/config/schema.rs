@@ -105,6 +105,7 @@ pub(super) static ROOT: Shape = Shape::Section(&[
             may("dir", TEXT),
             must("domains", Shape::List { of: &Shape::Text(name), min: 0 }),
             must("channels", Shape::List { of: &Shape::Choice(channel_names), min: 0 }),
+            must("partitions", Shape::Map { of: &Shape::Whole(1, 10_000), check_key: name }),
             may("replication_factor", Shape::Whole(1, 100)),
         ]),
     ),

@@ -188,6 +188,7 @@ fn everything() -> String {
     fn sample(shape: &Shape, name: &str) -> String {
         match (shape, name) {
             (Shape::Map { .. }, "properties") => "{ \"client.rack\" = \"a\" }".to_owned(),
+            (Shape::Map { .. }, "partitions") => "{ events = 3 }".to_owned(),
             (Shape::Map { .. }, _) => "{ acme = \"x\" }".to_owned(),
             (Shape::List { .. }, "sources") => {
                 "[{ topics = [\"a\"], tenants = [\"b\"], categories = [\"c\"], max_priority = \"LOW\" }]".to_owned()

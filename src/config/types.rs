@@ -242,6 +242,8 @@ pub struct TopicSettings {
     pub domains: Vec<String>,
     /// `notify.outbound.<channel>` and what belongs to it exists for each.
     pub channels: Vec<Channel>,
+    /// Partitions by family (the file's name without `.toml`), in place of the family's own count.
+    pub partitions: BTreeMap<String, u32>,
     /// Replicas of each partition; 3, or the number of brokers if there are fewer, when not set.
     pub replication_factor: Option<u16>,
 }

@@ -9,6 +9,7 @@ use rdkafka::admin::{
 };
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::util::Timeout;
+use serde::Serialize;
 
 use super::client::{Context, Kind, base_config};
 use crate::config::Kafka;
@@ -65,7 +66,7 @@ pub struct TopicSetting {
 }
 
 /// A topic to create.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TopicSpec {
     /// Its name, prefix included.
     pub name: String,
@@ -130,12 +131,20 @@ impl Admin {
         Ok(states)
     }
 
-    /// Creates a topic. One that exists already is an error.
-    pub async fn create(&self, spec: &TopicSpec) -> Result<(), AdminError> {
-        let new = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(spec.replication));
-        let new = spec.config.iter().fold(new, |new, (name, value)| new.set(name, value));
-        let results = self.client.create_topics([&new], &self.options()).await;
-        self.outcome("create", &spec.name, results.map(|results| results.into_iter().find_map(failed)))
+    /// Creates topics, in one request; the results are in the same order. One that exists already is an error.
+    pub async fn create(&self, specs: &[&TopicSpec]) -> Vec<Result<(), AdminError>> {
+        if specs.is_empty() {
+            return Vec::new();
+        }
+        let new: Vec<NewTopic<'_>> = specs.iter().map(|spec| new_topic(spec)).collect();
+        let results = self.client.create_topics(&new, &self.options()).await;
+        let refusals: Result<BTreeMap<String, RDKafkaErrorCode>, KafkaError> =
+            results.map(|results| results.into_iter().filter_map(Result::err).collect());
+        let outcome = |spec: &&TopicSpec| {
+            let refusal = refusals.as_ref().map(|refusals| refusals.get(&spec.name).copied()).map_err(Clone::clone);
+            self.outcome("create", &spec.name, refusal)
+        };
+        specs.iter().map(outcome).collect()
     }
 
     /// Raises a topic's partition count. Keys move to other partitions.
@@ -212,6 +221,11 @@ impl Admin {
         let timeout = Some(Timeout::After(REQUEST_TIMEOUT));
         AdminOptions::new().request_timeout(timeout).operation_timeout(timeout)
     }
+}
+
+fn new_topic(spec: &TopicSpec) -> NewTopic<'_> {
+    let new = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(spec.replication));
+    spec.config.iter().fold(new, |new, (name, value)| new.set(name, value))
 }
 
 fn count(length: usize) -> i32 {

@@ -1,1 +1,3 @@
 //! What operators do: topics, schemas, dead letters, explanations, status, diagnosis.
+
+pub mod topics;
