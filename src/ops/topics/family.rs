@@ -170,7 +170,8 @@ fn parse(name: &str, text: &str) -> Result<Family, FamilyError> {
 
 /// All topics that should exist, by name.
 pub fn expand(families: &[Family], expansion: &Expansion) -> Result<Vec<Desired>, FamilyError> {
-    if let Some(unknown) = expansion.partitions.keys().find(|name| families.iter().all(|family| family.name != **name)) {
+    if let Some(unknown) = expansion.partitions.keys().find(|name| families.iter().all(|family| family.name != **name))
+    {
         let known: Vec<&str> = families.iter().map(|family| family.name.as_str()).collect();
         return Err(FamilyError::UnknownFamily(unknown.clone(), known.join(", ")));
     }
@@ -224,7 +225,9 @@ impl Expansion {
     fn spec(&self, family: &Family, entry: &Entry, name: &str) -> Result<TopicSpec, FamilyError> {
         let wrong = |problem| FamilyError::Wrong { family: family.name.clone(), problem };
         if name.contains('{') {
-            return Err(wrong(format!("`{name}` holds a placeholder that is not one of {{domain}}, {{channel}}, {{router_tier}}, {{delivery_tier}}")));
+            return Err(wrong(format!(
+                "`{name}` holds a placeholder that is not one of {{domain}}, {{channel}}, {{router_tier}}, {{delivery_tier}}"
+            )));
         }
         let mut config = BTreeMap::new();
         for (key, value) in family.file.config.iter().chain(&entry.config) {
@@ -246,7 +249,9 @@ impl Expansion {
             return Ok((if self.replication >= 3 { self.replication - 1 } else { 1 }).to_string());
         }
         if key.ends_with(".ms") && value.ends_with(|c: char| c.is_ascii_alphabetic()) {
-            return parse_delay(value).map(|delay| delay.as_millis().to_string()).map_err(|error| format!("{key}: {error}"));
+            return parse_delay(value)
+                .map(|delay| delay.as_millis().to_string())
+                .map_err(|error| format!("{key}: {error}"));
         }
         Ok(value.to_owned())
     }
@@ -318,7 +323,9 @@ mod tests {
 
     #[test]
     fn a_wrong_family_is_named_with_its_fault() {
-        let wrong = |text: &str| match parse("x", text).and_then(|family| expand(&[family], &Expansion { partitions: BTreeMap::new(), ..expansion() })) {
+        let wrong = |text: &str| match parse("x", text)
+            .and_then(|family| expand(&[family], &Expansion { partitions: BTreeMap::new(), ..expansion() }))
+        {
             Err(error) => error.to_string(),
             Ok(all) => panic!("{all:?}"),
         };

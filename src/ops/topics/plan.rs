@@ -278,10 +278,10 @@ mod tests {
     fn missing_topics_are_created_and_other_settings_altered() {
         let actual = BTreeMap::from([present("a", 3, "delete")]);
         let found = plan(&[desired("a", 3, None), desired("b", 1, None)], &actual, Partitions::Keep);
-        assert_eq!(found.changes.iter().map(ToString::to_string).collect::<Vec<_>>(), [
-            "set cleanup.policy from delete to compact,delete",
-            "create with 1 partitions, 1 replicas",
-        ]);
+        assert_eq!(
+            found.changes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["set cleanup.policy from delete to compact,delete", "create with 1 partitions, 1 replicas",]
+        );
         assert!(found.drift.is_empty());
     }
 
@@ -310,7 +310,9 @@ mod tests {
         let wanted = [desired("main", 3, group), desired("urgent", 3, group), desired("tier", 3, group)];
         let actual = BTreeMap::from([present("main", 6, "compact,delete"), present("urgent", 3, "compact,delete")]);
         let found = plan(&wanted, &actual, Partitions::Raise);
-        let unequal = found.drift.iter().any(|drift| matches!(drift, Drift::UnequalPartitions { counts } if counts["tier"] == 3 && counts["main"] == 6));
+        let unequal = found.drift.iter().any(
+            |drift| matches!(drift, Drift::UnequalPartitions { counts } if counts["tier"] == 3 && counts["main"] == 6),
+        );
         assert!(unequal, "{found:?}");
     }
 }
