@@ -48,6 +48,7 @@ fn environment() -> Environment<'static> {
         Some("json") => AutoEscape::Json,
         _ => AutoEscape::None,
     });
+    environment.set_formatter(filters::write);
     environment.set_fuel(Some(FUEL));
     // Errors then name the expression that is undefined.
     environment.set_debug(true);

@@ -17,6 +17,12 @@ pub(super) fn fallbacks(locale: &str) -> impl Iterator<Item = String> {
     })
 }
 
+/// The locale that dates and numbers are written in: the recipient's, if the text is in its language, else the text's.
+pub(super) fn of_text<'a>(wanted: &'a str, found: &'a str) -> &'a str {
+    let language = |locale: &str| normal(locale).split('-').next().map(str::to_owned);
+    if language(wanted) == language(found) { wanted } else { found }
+}
+
 /// Lower case, with `-` between the subtags.
 pub(super) fn normal(locale: &str) -> String {
     locale.trim().replace('_', "-").to_ascii_lowercase()

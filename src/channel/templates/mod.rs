@@ -11,6 +11,8 @@ mod filters;
 mod load;
 mod locale;
 mod render;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -41,7 +43,8 @@ enum Parts {
     Json { file: String },
 }
 
-/// What a template may speak of.
+/// What a template may speak of, besides `locale`: the recipient's tag, or that of the text where there is none in his
+/// language.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// `event.id`, `event.type`, `event.source`, `event.time`, `event.category`, and `tenant`, `user_id`.

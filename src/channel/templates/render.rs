@@ -55,11 +55,11 @@ pub(super) fn render(
     let Some(locales) = channels.get(&channel) else {
         return if channel == Channel::Webhook { envelope(template, context.event, &data) } else { Err(missing()) };
     };
-    let parts = locale::fallbacks(locale)
-        .find_map(|tag| locales.get(&tag))
-        .or_else(|| locales.get(&templates.default_locale))
+    let (tag, parts) = locale::fallbacks(locale)
+        .chain([templates.default_locale.clone()])
+        .find_map(|tag| locales.get_key_value(&tag))
         .ok_or_else(missing)?;
-    let root = Value::from(Serde(root(context, &data, locale)));
+    let root = Value::from(Serde(root(context, &data, locale::of_text(locale, tag))));
     match parts {
         Parts::Mail { subject, text, html } => Ok(Content::Mail {
             subject: one_line(&file(templates, subject, &root)?),
