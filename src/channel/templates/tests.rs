@@ -36,7 +36,13 @@ fn shipped() -> Templates {
     Templates::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("templates"), "en").unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn render(templates: &Templates, channel: Channel, name: &str, locale: &str, data: &str) -> Result<Content, RenderError> {
+fn render(
+    templates: &Templates,
+    channel: Channel,
+    name: &str,
+    locale: &str,
+    data: &str,
+) -> Result<Content, RenderError> {
     let event = event();
     templates.render(channel, name, locale, &Context { event: &event, data, timezone: "Europe/Berlin" })
 }
@@ -76,7 +82,9 @@ fn the_nearest_locale_is_taken(#[case] locale: &str, #[case] expected: &str) {
 #[test]
 fn a_template_that_is_not_there_is_missing() {
     let templates = templates(&[("t/en/telegram.txt", "Hello")]);
-    for (channel, name) in [(Channel::Email, "t"), (Channel::Telegram, "u"), (Channel::Webhook, "u"), (Channel::Sms, "t")] {
+    for (channel, name) in
+        [(Channel::Email, "t"), (Channel::Telegram, "u"), (Channel::Webhook, "u"), (Channel::Sms, "t")]
+    {
         let error = render(&templates, channel, name, "en", "").unwrap_err();
         assert_eq!(error.reason(), Reason::TemplateMissing, "{error}");
         assert_eq!(templates.covers(channel, name), false);
@@ -103,14 +111,16 @@ fn html_escapes_and_text_does_not() {
 fn a_webhook_without_a_file_gets_the_recommended_envelope() {
     let templates = templates(&[("t/en/telegram.txt", "Hello")]);
     let content = render(&templates, Channel::Webhook, "t", "en", r#"{"b": 1, "a": [null, "ü"]}"#).unwrap();
-    let expected = r#"{"id":"e-1","type":"order.placed","timestamp":"2026-11-21T21:05:00Z","data":{"b":1,"a":[null,"ü"]}}"#;
+    let expected =
+        r#"{"id":"e-1","type":"order.placed","timestamp":"2026-11-21T21:05:00Z","data":{"b":1,"a":[null,"ü"]}}"#;
     assert_eq!(content, Content::Json(expected.to_owned()));
 }
 
 #[test]
 fn a_webhooks_own_file_writes_json_that_data_cannot_break() {
     let templates = templates(&[("t/en/webhook.json", r#"{"text": {{ data.x }}, "n": {{ data.n }}}"#)]);
-    let content = render(&templates, Channel::Webhook, "t", "en", r#"{"x": "\", \"admin\": true, \"", "n": [1]}"#).unwrap();
+    let content =
+        render(&templates, Channel::Webhook, "t", "en", r#"{"x": "\", \"admin\": true, \"", "n": [1]}"#).unwrap();
     assert_eq!(content, Content::Json(r#"{"text":"\", \"admin\": true, \"","n":[1]}"#.to_owned()));
 }
 
@@ -223,7 +233,10 @@ fn macros_and_partials_know_the_recipients_zone() {
     let templates = templates(&[
         ("_shared/m.txt", "{% macro at(x) %}{{ x|datetime('%H:%M') }}{% endmacro %}"),
         ("_shared/deep/i.txt", "{{ event.time|datetime('%H:%M') }}"),
-        ("t/en/telegram.txt", "{% from '_shared/m.txt' import at %}{{ at(event.time) }} {% include '_shared/deep/i.txt' %}"),
+        (
+            "t/en/telegram.txt",
+            "{% from '_shared/m.txt' import at %}{{ at(event.time) }} {% include '_shared/deep/i.txt' %}",
+        ),
     ]);
     let content = render(&templates, Channel::Telegram, "t", "en", "").unwrap();
     assert_eq!(content, Content::Text { text: "22:05 22:05".to_owned(), html: false });
