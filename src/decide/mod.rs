@@ -21,5 +21,6 @@ pub use chain::decide_recipient;
 pub use endpoint::{EndpointAnswer, decide_endpoint};
 pub use event::{EventVerdict, judge_event};
 pub use preferences::{MAX_ENDPOINTS, MAX_QUIET_HOURS, PreferencesError, validate};
+pub use quiet::quiet_until;
 pub use subject::{Circumstances, Conclusion, Recipient, Subject};
 pub use zones::Zones;

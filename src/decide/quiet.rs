@@ -65,7 +65,7 @@ impl QuietSpan {
 ///
 /// Spans that cannot be read are skipped: [`super::validate`] refuses them before. Quiet that does not end within
 /// eight days is said to end then: whoever waits asks again.
-pub(super) fn quiet_until(hours: &[QuietHours<'_>], zone: &TimeZone, at: Timestamp) -> Option<Timestamp> {
+pub fn quiet_until(hours: &[QuietHours<'_>], zone: &TimeZone, at: Timestamp) -> Option<Timestamp> {
     if hours.is_empty() {
         return None;
     }

@@ -1,3 +1,4 @@
 //! What operators do: topics, schemas, dead letters, explanations, status, diagnosis.
 
+pub mod explain;
 pub mod topics;
