@@ -1,0 +1,128 @@
+"""A Kafka client that is not notilog's: confluent-kafka with its Avro serializers, for tests.
+
+client.py produce RECORD          lines of JSON on stdin: {"topic", "key", "value" | "raw" (hex) | neither, "headers"}
+client.py read TOPIC...           every record up to now under read_committed, decoded, as lines of JSON
+"""
+
+import datetime
+import json
+import os
+import sys
+
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.schema_registry import SchemaRegistryClient, record_subject_name_strategy
+from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+
+KAFKA = f"127.0.0.1:{os.environ['NOTILOG_KAFKA_PORT']}"
+REGISTRY = f"http://127.0.0.1:{os.environ['NOTILOG_REGISTRY_PORT']}/apis/ccompat/v7"
+
+
+def registry():
+    return SchemaRegistryClient({"url": REGISTRY})
+
+
+def produce(record):
+    client = registry()
+    schema = client.get_latest_version(record).schema.schema_str
+    serializer = AvroSerializer(
+        client,
+        schema,
+        conf={
+            "subject.name.strategy": record_subject_name_strategy,
+            "auto.register.schemas": False,
+            "use.latest.version": True,
+        },
+    )
+    producer = Producer({"bootstrap.servers": KAFKA, "partitioner": "murmur2_random", "linger.ms": 20})
+    failed = []
+
+    def report(error, _message):
+        if error:
+            failed.append(str(error))
+
+    for line in sys.stdin:
+        item = json.loads(line)
+        topic = item["topic"]
+        if "raw" in item:
+            value = bytes.fromhex(item["raw"])
+        elif "value" in item:
+            value = serializer(item["value"], SerializationContext(topic, MessageField.VALUE))
+        else:
+            value = None
+        headers = [(name, text.encode()) for name, text in item.get("headers", {}).items()]
+        while True:
+            try:
+                producer.produce(topic, key=item.get("key"), value=value, headers=headers, on_delivery=report)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    producer.flush(30)
+    if failed:
+        sys.exit(f"not written: {failed[0]} ({len(failed)} records)")
+
+
+def plain(value):
+    if isinstance(value, datetime.datetime):
+        return int(value.timestamp() * 1000 + 0.5)
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value
+
+
+def read(topics):
+    consumer = Consumer(
+        {
+            "bootstrap.servers": KAFKA,
+            "group.id": "outside-reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    metadata = consumer.list_topics(timeout=10)
+    waiting = set()
+    for topic in topics:
+        if topic not in metadata.topics:
+            sys.exit(f"no topic {topic}")
+        waiting |= {(topic, partition) for partition in metadata.topics[topic].partitions}
+    consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in waiting])
+    decode = AvroDeserializer(registry())
+    while waiting:
+        message = consumer.poll(10)
+        if message is None:
+            sys.exit(f"no end of {sorted(waiting)} within 10 s")
+        if message.error():
+            if message.error().code() == KafkaError._PARTITION_EOF:
+                waiting.discard((message.topic(), message.partition()))
+                continue
+            sys.exit(str(message.error()))
+        value, raw = message.value(), None
+        try:
+            value = plain(decode(value, SerializationContext(message.topic(), MessageField.VALUE)))
+        except Exception:  # dead letters and policies are no Avro
+            raw, value = value.hex(), None
+        print(
+            json.dumps(
+                {
+                    "topic": message.topic(),
+                    "partition": message.partition(),
+                    "offset": message.offset(),
+                    "timestamp": message.timestamp()[1],
+                    "key": message.key().decode() if message.key() is not None else None,
+                    "headers": {name: text.decode() for name, text in message.headers() or []},
+                    "value": value,
+                    "raw": raw,
+                }
+            )
+        )
+    consumer.close()
+
+
+if __name__ == "__main__":
+    command, *arguments = sys.argv[1:]
+    {"produce": lambda: produce(arguments[0]), "read": lambda: read(arguments)}[command]()

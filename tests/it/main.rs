@@ -1,0 +1,5 @@
+//! Integration tests against real services: one binary, services started once (`dev/services up`), a topic prefix for
+//! each test. What the outside sees is checked with clients that are not notilog's.
+
+mod router;
+mod support;

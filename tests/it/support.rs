@@ -1,0 +1,284 @@
+//! What integration tests share: the services that `dev/services up` started, a world of topics for each test, and a
+//! Kafka client that is not ours.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use notilog::config::{self, Config, FileChoice, LoadOptions};
+use notilog::kafka::admin::{Admin, TopicSpec};
+use notilog::model::{Channel, Class, Policy, Topics};
+use notilog::registry::{Registry, RegistrySchemas};
+use notilog::router;
+use notilog::telemetry::clock::Clock;
+use notilog::telemetry::health::Readiness;
+use notilog::wire::{RecordType, WriterIds};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+/// The port of a service, as `dev/services` takes it from the environment.
+pub fn port(name: &str, default: u16) -> u16 {
+    std::env::var(name).ok().and_then(|port| port.parse().ok()).unwrap_or(default)
+}
+
+pub fn kafka_port() -> u16 {
+    port("NOTILOG_KAFKA_PORT", 9092)
+}
+
+pub fn registry_port() -> u16 {
+    port("NOTILOG_REGISTRY_PORT", 8081)
+}
+
+/// A test's own topics, group and configuration.
+pub struct World {
+    pub config: Arc<Config>,
+    pub topics: Topics,
+    pub folder: tempfile::TempDir,
+}
+
+/// Kept in the topics' settings of every test.
+pub const PARTITIONS: i32 = 3;
+
+/// How long anything may take before a test says what did not happen.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+impl World {
+    /// A world of its own: a topic prefix, all topics, the schemas registered. `toml` is added to the configuration.
+    pub async fn new(name: &str, toml: &str) -> World {
+        let prefix = format!("t-{name}-{}.", &notilog::telemetry::random::uuid().simple().to_string()[..8]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notilog.toml");
+        std::fs::write(&path, World::toml(&prefix, toml)).unwrap();
+        let options = LoadOptions { file: FileChoice::At(path), ..LoadOptions::default() };
+        let config = config::load(&options).unwrap_or_else(|errors| panic!("{errors}"));
+        let world = World { topics: Topics::new(&prefix), config: Arc::new(config), folder };
+        world.create_topics().await;
+        writer_ids(&world.config).await;
+        world
+    }
+
+    fn toml(prefix: &str, more: &str) -> String {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let (kafka, registry, root) = (kafka_port(), registry_port(), root.display());
+        format!(
+            r#"kafka.bootstrap_servers = "127.0.0.1:{kafka}"
+kafka.topic_prefix = "{prefix}"
+registry.url = "http://127.0.0.1:{registry}/apis/ccompat/v7"
+policies.dir = "{root}/policies"
+templates.dir = "{root}/templates"
+telemetry.listen = "127.0.0.1:0"
+{more}
+"#
+        )
+    }
+
+    /// The configuration file, for the program as a process.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("notilog.toml")
+    }
+
+    async fn create_topics(&self) {
+        let admin = Admin::new(&self.config.kafka).unwrap();
+        let topics = &self.topics;
+        let mut names = vec![
+            topics.events("shop"),
+            topics.preferences(),
+            topics.policies(),
+            topics.decisions(),
+            topics.delivery_status(),
+            topics.audit(),
+            topics.dlq_events(),
+            topics.dlq_preferences(),
+        ];
+        names.extend(self.config.router.tiers.iter().map(|delay| topics.retry_events(delay.0)));
+        for channel in [Channel::Email, Channel::Telegram, Channel::Webhook] {
+            names.extend([Class::Main, Class::Urgent].map(|class| topics.outbound(channel, class)));
+            names.extend(self.config.delivery.tiers.iter().map(|delay| topics.outbound_tier(channel, delay.0)));
+            names.push(topics.dlq_outbound(channel));
+        }
+        for name in names {
+            let mut config = std::collections::BTreeMap::new();
+            if name.contains(".retry.") {
+                config.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
+            }
+            if name.ends_with("notify.preferences") || name.ends_with("notify.policies") {
+                config.insert("cleanup.policy".to_owned(), "compact".to_owned());
+            }
+            let spec = TopicSpec { name, partitions: PARTITIONS, replication: 1, config };
+            admin.create(&spec).await.unwrap_or_else(|error| panic!("{error}: start the services with `dev/services up`"));
+        }
+    }
+
+    /// Starts the router in this process and waits until it is ready.
+    pub async fn router(&self, policy: Policy) -> Running {
+        self.try_router(policy).await.unwrap_or_else(|error| panic!("the router ended: {error}"))
+    }
+
+    /// [`World::router`], or why it ended before it was ready.
+    pub async fn try_router(&self, policy: Policy) -> Result<Running, String> {
+        let readiness = Readiness::default();
+        let stop = CancellationToken::new();
+        let registry = Registry::new(&self.config.registry).unwrap();
+        let setup = router::Setup {
+            config: Arc::clone(&self.config),
+            policy,
+            schemas: Arc::new(RegistrySchemas::new(registry, tokio::runtime::Handle::current())),
+            writer_ids: writer_ids(&self.config).await,
+            clock: Clock::system(),
+            readiness: readiness.clone(),
+            stop: stop.clone(),
+        };
+        let task = tokio::spawn(async move { router::run(setup).await.map_err(|error| error.to_string()) });
+        let running = Running { task, stop };
+        let deadline = Instant::now() + PATIENCE;
+        while !readiness.is_ready() {
+            if running.task.is_finished() {
+                return Err(running.task.await.unwrap().expect_err("nobody stopped it"));
+            }
+            assert!(Instant::now() < deadline, "not ready: {:?}", readiness.waiting());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(running)
+    }
+
+    /// Produces records with confluent-kafka's AvroSerializer.
+    pub async fn produce(&self, record: RecordType, records: Vec<Value>) {
+        let lines: Vec<String> = records.iter().map(Value::to_string).collect();
+        client(&["produce", record.name()], lines.join("\n")).await;
+    }
+
+    /// Produces one event to `notify.events.shop`.
+    pub async fn event(&self, event: Value) {
+        let item = json!({"topic": self.topics.events("shop"), "key": "k", "value": event});
+        self.produce(RecordType::Event, vec![item]).await;
+    }
+
+    /// Writes preferences and waits for nothing.
+    pub async fn preferences(&self, all: Vec<Value>) {
+        let items = all.into_iter().map(|value| {
+            let key = format!("{}/{}", value["tenant"].as_str().unwrap(), value["user_id"].as_str().unwrap());
+            json!({"topic": self.topics.preferences(), "key": key, "value": value})
+        });
+        self.produce(RecordType::Preferences, items.collect()).await;
+    }
+
+    /// Every record of these topics under read_committed, read by confluent-kafka.
+    pub async fn read(&self, topics: &[String]) -> Vec<Value> {
+        let mut arguments = vec!["read"];
+        arguments.extend(topics.iter().map(String::as_str));
+        client(&arguments, String::new()).await.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Reads until `enough` says so.
+    pub async fn read_until(&self, topics: &[String], enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let records = self.read(topics).await;
+            if enough(&records) {
+                return records;
+            }
+            assert!(Instant::now() < deadline, "within {PATIENCE:?} only this came: {records:#?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Reads one topic until it has `count` records.
+    pub async fn read_count(&self, topic: String, count: usize) -> Vec<Value> {
+        self.read_until(&[topic], |records| records.len() >= count).await
+    }
+}
+
+#[derive(Debug)]
+/// A role at work in this process.
+pub struct Running {
+    task: tokio::task::JoinHandle<Result<(), String>>,
+    stop: CancellationToken,
+}
+
+impl Running {
+    /// Stops it and waits for its end.
+    pub async fn stop(self) -> Result<(), String> {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.expect("it stops in time").expect("it does not panic")
+    }
+}
+
+/// The ids to write with; registers the schemas once for all tests.
+pub async fn writer_ids(config: &Config) -> WriterIds {
+    static IDS: OnceCell<WriterIds> = OnceCell::const_new();
+    *IDS.get_or_init(|| async {
+        let registry = Registry::new(&config.registry).unwrap();
+        for record in RecordType::ALL {
+            registry.register(record.subject(), record.schema_text()).await.unwrap();
+        }
+        registry.writer_ids().await.unwrap()
+    })
+    .await
+}
+
+async fn client(arguments: &[&str], input: String) -> String {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients/client.py");
+    let mut command = Command::new(python());
+    command
+        .arg(script)
+        .args(arguments)
+        .env("NOTILOG_KAFKA_PORT", kafka_port().to_string())
+        .env("NOTILOG_REGISTRY_PORT", registry_port().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().expect("the Python of dev/services starts");
+        let mut stdin = child.stdin.take().unwrap();
+        let feed = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        // A client that failed did not read all; its own message says more.
+        let _ = feed.join().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    })
+    .await
+    .unwrap()
+}
+
+/// The interpreter with confluent-kafka, as `dev/services env` names it.
+pub fn python() -> String {
+    std::env::var("NOTILOG_PYTHON")
+        .unwrap_or_else(|_| format!("{}/.services/downloads/python/bin/python", env!("CARGO_MANIFEST_DIR")))
+}
+
+/// Milliseconds since the epoch.
+pub fn now() -> i64 {
+    Clock::system().now().0
+}
+
+/// An order event for one recipient.
+pub fn order(id: &str, user: &str) -> Value {
+    json!({
+        "id": id, "source": "shop/orders", "type": "order.shipped", "time": now(), "tenant": "default",
+        "category": "orders", "priority": "NORMAL", "recipients": [user], "audience": null, "channels": null,
+        "template": null, "data": "{\"order_id\":\"A-1\"}", "locale": null, "not_before": null, "expires_at": null,
+        "collapse_key": null,
+    })
+}
+
+/// A recipient with one verified e-mail address.
+pub fn person(user: &str) -> Value {
+    json!({
+        "tenant": "default", "user_id": user, "locale": "en", "timezone": "Europe/Berlin",
+        "endpoints": [{"channel": "email", "address": format!("{user}@example.org"), "verified": true, "label": null}],
+        "channels": {}, "categories": {}, "quiet_hours": [], "paused_until": null, "version": 1,
+        "updated_at": now(), "updated_by": "test",
+    })
+}
+
+/// `value` with some fields set.
+pub fn with(mut value: Value, fields: Value) -> Value {
+    for (name, field) in fields.as_object().unwrap() {
+        value[name] = field.clone();
+    }
+    value
+}
