@@ -18,6 +18,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::client::{Diagnostics, Kind, base_config};
+use super::missing::MissingTopics;
 use super::record::{OutRecord, Position};
 use crate::config;
 use crate::telemetry::clock::steady_now;
@@ -35,6 +36,7 @@ const QUEUE_KIB: &str = "65536";
 pub struct TransactionalProducer {
     inner: BaseProducer<Context>,
     id: String,
+    missing: MissingTopics,
 }
 
 /// A producer within a transaction.
@@ -113,6 +115,10 @@ pub enum RecordFault {
 }
 
 impl Failure {
+    fn of_record(record: &OutRecord<'_>, why: RecordFault) -> Self {
+        Failure::Record { topic: record.topic.to_owned(), bytes: record.value.map_or(0, <[u8]>::len), why }
+    }
+
     /// The record's fault, when the failure is one record's.
     pub fn record_fault(&self) -> Option<RecordFault> {
         match self {
@@ -128,7 +134,12 @@ impl TransactionalProducer {
     /// # Errors
     /// [`Failure`] when the configuration is refused, the cluster cannot be reached within the time-out, or the
     /// principal may not use the transactional id.
-    pub fn connect(kafka: &config::Kafka, id: &str, linger: Duration) -> Result<TransactionalProducer, Failure> {
+    pub fn connect(
+        kafka: &config::Kafka,
+        id: &str,
+        linger: Duration,
+        missing: MissingTopics,
+    ) -> Result<TransactionalProducer, Failure> {
         let linger = linger.as_millis().to_string();
         let defaults = [
             ("linger.ms", linger.as_str()),
@@ -136,6 +147,8 @@ impl TransactionalProducer {
             ("message.max.bytes", "10485760"),
             ("queue.buffering.max.kbytes", QUEUE_KIB),
             ("queue.buffering.max.messages", "500000"),
+            // How long a topic may be unknown before its records fail; a new topic needs a moment.
+            ("topic.metadata.propagation.max.ms", "3000"),
         ];
         let mut config = base_config(kafka, Kind::Producer, "transactional", &defaults);
         config
@@ -146,12 +159,12 @@ impl TransactionalProducer {
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
             .set("message.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
         let diagnostics = Diagnostics::default();
-        let context = Context { diagnostics: diagnostics.clone(), faults: Mutex::default() };
+        let context = Context { diagnostics: diagnostics.clone(), missing: missing.clone(), faults: Mutex::default() };
         let failed =
             |doing, error: &KafkaError| Failure::Kafka { id: id.to_owned(), doing, why: diagnostics.explain(error) };
         let inner = BaseProducer::from_config_and_context(&config, context)
             .map_err(|error| failed("creating the client", &error))?;
-        let producer = TransactionalProducer { inner, id: id.to_owned() };
+        let producer = TransactionalProducer { inner, id: id.to_owned(), missing };
         match producer.inner.init_transactions(Duration::from_secs(30)) {
             Ok(()) => Ok(producer),
             Err(error) => {
@@ -221,6 +234,9 @@ impl Transaction {
     /// # Errors
     /// [`Failure`]; the transaction should then be [aborted](Transaction::abort).
     pub fn send(&mut self, record: &OutRecord<'_>) -> Result<(), Failure> {
+        if self.producer.missing.contains(record.topic) {
+            return Err(Failure::of_record(record, RecordFault::TopicMissing));
+        }
         let mut out = BaseRecord::<[u8], [u8]>::to(record.topic);
         out.partition = record.partition;
         out.key = record.key;
@@ -383,6 +399,7 @@ fn record_fault(code: RDKafkaErrorCode) -> Option<RecordFault> {
 /// Collects what delivery reports and error events say.
 struct Context {
     diagnostics: Diagnostics,
+    missing: MissingTopics,
     faults: Mutex<Vec<Failure>>,
 }
 
@@ -404,6 +421,9 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         let Err((error, message)) = result else { return };
         let Some(why) = error.rdkafka_error_code().and_then(record_fault) else { return };
+        if why == RecordFault::TopicMissing {
+            self.missing.note(message.topic());
+        }
         let mut faults = self.faults.lock();
         if faults.len() < 16 {
             let bytes = message.payload().map_or(0, <[u8]>::len);

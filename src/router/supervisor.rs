@@ -13,7 +13,7 @@ use super::pipeline::{Pipeline, Rules};
 use super::shard::{Shard, ShardEnd};
 use super::{Setup, input, rules};
 use crate::config::Delay;
-use crate::kafka::{Assignor, ConsumerFault, GroupConsumer, Settings, Table, TransactionalProducer};
+use crate::kafka::{Assignor, ConsumerFault, GroupConsumer, MissingTopics, Settings, Table, TransactionalProducer};
 use crate::model::Topics;
 use crate::telemetry::clock::steady_now;
 use crate::telemetry::health::Condition;
@@ -197,6 +197,7 @@ impl Plan<'_> {
             let metrics = RouterMetrics::default();
             let pipeline = Pipeline::new(rules, clock.clone(), table.clone(), records, outputs, metrics);
             let id = topics.named(&format!("{}-{}-{number}", config.router.group, config.router.instance));
+            let missing = MissingTopics::default();
             let (commit_interval, max_records) =
                 (config.router.commit_interval.0, config.router.max_transaction_records);
             Ok(Shard {
@@ -204,7 +205,7 @@ impl Plan<'_> {
                 consumer,
                 pipeline,
                 table,
-                connect: Box::new(move || TransactionalProducer::connect(&config.kafka, &id, LINGER)),
+                connect: Box::new(move || TransactionalProducer::connect(&config.kafka, &id, LINGER, missing.clone())),
                 commit_interval,
                 max_records,
                 clock,

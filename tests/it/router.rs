@@ -43,7 +43,10 @@ async fn an_event_becomes_an_outbound_record_and_a_decision_that_names_the_prefe
     assert_eq!(value["policy_version"], example_policy().version);
     let outcome = only_outcome(&decisions);
     assert_eq!(decisions[0]["key"], "default/shop%2Forders/e-1");
-    assert_eq!((&outcome["verdict"], &outcome["reason"], &outcome["rule"]), (&json!("ROUTED"), &json!("routed"), &json!(13)));
+    assert_eq!(
+        (&outcome["verdict"], &outcome["reason"], &outcome["rule"]),
+        (&json!("ROUTED"), &json!("routed"), &json!(13))
+    );
     assert_eq!(outcome["notification_id"], value["notification_id"]);
     assert_eq!(outcome["preferences"]["version"], 1);
     let policies = world.read_count(world.topics.policies(), 1).await;
@@ -153,7 +156,7 @@ async fn a_stranger_gets_nothing_and_the_decision_says_so_after_the_grace() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn preferences_that_arrive_within_the_grace_are_used_and_the_known_are_not_told_twice() {
-    let world = World::new("signup", FAST).await;
+    let world = World::new("signup", "router.tiers = [\"1s\"]\nrouter.recipient_grace = \"30s\"").await;
     world.preferences(vec![person("ada")]).await;
     let router = world.router(example_policy()).await;
     world.event(with(order("e-1", ""), json!({"recipients": ["ada", "newcomer"]}))).await;
@@ -252,10 +255,13 @@ async fn quiet_hours_defer_to_a_tier_with_the_moment_of_the_next_decision() {
 async fn an_output_that_cannot_be_written_is_found_among_many_and_becomes_a_dead_letter() {
     let world = World::new("poison", FAST).await;
     // The push topic does not exist in this world; one of a hundred events wants it.
-    let ada = with(person("ada"), json!({"endpoints": [
-        {"channel": "email", "address": "ada@example.org", "verified": true, "label": null},
-        {"channel": "push", "address": "token", "verified": true, "label": null},
-    ]}));
+    let ada = with(
+        person("ada"),
+        json!({"endpoints": [
+            {"channel": "email", "address": "ada@example.org", "verified": true, "label": null},
+            {"channel": "push", "address": "token", "verified": true, "label": null},
+        ]}),
+    );
     world.preferences(vec![ada]).await;
     let events: Vec<Value> = (0..100)
         .map(|n| {
@@ -265,12 +271,17 @@ async fn an_output_that_cannot_be_written_is_found_among_many_and_becomes_a_dead
         })
         .collect();
     world.produce(RecordType::Event, events).await;
-    world.preferences(vec![with(person("ada"), json!({
-        "categories": {"orders": {"enabled": true, "channels": ["email", "push"], "digest": null}},
-        "endpoints": [
-            {"channel": "email", "address": "ada@example.org", "verified": true, "label": null},
-            {"channel": "push", "address": "token", "verified": true, "label": null},
-        ]}))]).await;
+    world
+        .preferences(vec![with(
+            person("ada"),
+            json!({
+            "categories": {"orders": {"enabled": true, "channels": ["email", "push"], "digest": null}},
+            "endpoints": [
+                {"channel": "email", "address": "ada@example.org", "verified": true, "label": null},
+                {"channel": "push", "address": "token", "verified": true, "label": null},
+            ]}),
+        )])
+        .await;
     let router = world.router(example_policy()).await;
     let letters = world.read_count(world.topics.dlq_events(), 1).await;
     let outbound = world.read_count(world.topics.outbound(Channel::Email, Class::Main), 99).await;

@@ -99,7 +99,7 @@ telemetry.listen = "127.0.0.1:0"
             names.extend(self.config.delivery.tiers.iter().map(|delay| topics.outbound_tier(channel, delay.0)));
             names.push(topics.dlq_outbound(channel));
         }
-        for name in names {
+        let spec_of = |name: String| {
             let mut config = std::collections::BTreeMap::new();
             if name.contains(".retry.") {
                 config.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
@@ -107,8 +107,11 @@ telemetry.listen = "127.0.0.1:0"
             if name.ends_with("notify.preferences") || name.ends_with("notify.policies") {
                 config.insert("cleanup.policy".to_owned(), "compact".to_owned());
             }
-            let spec = TopicSpec { name, partitions: PARTITIONS, replication: 1, config };
-            admin.create(&spec).await.unwrap_or_else(|error| panic!("{error}: start the services with `dev/services up`"));
+            TopicSpec { name, partitions: PARTITIONS, replication: 1, config }
+        };
+        let specs: Vec<TopicSpec> = names.into_iter().map(spec_of).collect();
+        for created in admin.create(&specs.iter().collect::<Vec<_>>()).await {
+            created.unwrap_or_else(|error| panic!("{error}: start the services with `dev/services up`"));
         }
     }
 
