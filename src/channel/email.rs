@@ -6,6 +6,8 @@
 mod message;
 mod outcome;
 mod pool;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Display;
 use std::time::Duration;

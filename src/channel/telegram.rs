@@ -7,6 +7,8 @@
 //! Invariant: the token is part of each URL, so no error, URL or text of the HTTP client leaves this file.
 
 mod outcome;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

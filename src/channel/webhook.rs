@@ -5,6 +5,8 @@
 //! error and no log.
 
 mod outcome;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

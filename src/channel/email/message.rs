@@ -16,6 +16,9 @@ use crate::telemetry::random;
 /// What stays readable in a URL's component: RFC 3986's unreserved characters.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// A longer one would not fit into a line (998 octets, RFC 5322, section 2.1.1), and may not be folded.
+const MAX_URL: usize = 900;
+
 /// What every mail of the channel has in common.
 #[derive(Debug)]
 pub(super) struct Letterhead {
@@ -54,8 +57,8 @@ impl Letterhead {
         if let Some(reply_to) = &self.reply_to {
             mail = mail.reply_to(reply_to.clone());
         }
-        if let Some(url) = &self.unsubscribe_url {
-            let url = unsubscribe_url(url, message);
+        let unsubscribe = self.unsubscribe_url.as_ref().map(|url| unsubscribe_url(url, message));
+        if let Some(url) = unsubscribe.filter(|url| url.len() <= MAX_URL) {
             mail = mail
                 .raw_header(unfolded("List-Unsubscribe", format!("<{url}>")))
                 .raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
@@ -114,4 +117,109 @@ fn unfolded(name: &'static str, value: String) -> HeaderValue {
 /// Without the line breaks and control characters that could begin another header.
 fn one_line(text: &str) -> String {
     text.split(char::is_control).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::channel::EventFacts;
+
+    fn letterhead() -> Letterhead {
+        Letterhead {
+            from: "Shop <shop@example.com>".parse().unwrap(),
+            reply_to: Some("help@example.com".parse().unwrap()),
+            unsubscribe_url: Some("https://example.com/u?n={notification_id}&r={recipient}&c={category}".to_owned()),
+        }
+    }
+
+    fn message(subject: &str, text: &str, html: Option<&str>) -> Message {
+        Message {
+            id: Uuid::from_u128(7),
+            address: "ada@example.org".to_owned(),
+            content: Content::Mail {
+                subject: subject.to_owned(),
+                text: text.to_owned(),
+                html: html.map(str::to_owned),
+            },
+            traceparent: Some("00-1-2-01".to_owned()),
+            event: EventFacts {
+                tenant: "acme".to_owned(),
+                user_id: "ada lovelace".to_owned(),
+                category: "news & more".to_owned(),
+                ..EventFacts::default()
+            },
+        }
+    }
+
+    fn written(letterhead: &Letterhead, message: &Message) -> String {
+        let envelope = letterhead.write(message, Timestamp(1_795_000_000_000)).unwrap();
+        String::from_utf8(envelope.bytes).unwrap()
+    }
+
+    /// Header lines, unfolded, up to the empty line.
+    fn headers(mail: &str) -> Vec<String> {
+        let head = mail.split("\r\n\r\n").next().unwrap();
+        head.replace("\r\n ", " ").split("\r\n").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_mail_has_what_receivers_and_list_managers_look_for() {
+        let mail = written(&letterhead(), &message("Grüße", "Hello", Some("<p>Hello</p>")));
+        let boundary = mail.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        insta::assert_snapshot!(mail.replace(&boundary, "BOUNDARY").replace("\r\n", "\n"));
+    }
+
+    #[test]
+    fn a_mail_without_html_is_plain_text() {
+        let plain = Letterhead { reply_to: None, unsubscribe_url: None, ..letterhead() };
+        let mail = written(&plain, &message("Hello", "Hello", None));
+        let headers = headers(&mail);
+        assert!(headers.iter().any(|line| line == "Content-Type: text/plain; charset=utf-8"), "{headers:?}");
+        assert!(!mail.contains("List-Unsubscribe") && !mail.contains("Reply-To"));
+    }
+
+    #[test]
+    fn the_boundary_cannot_be_known_beforehand() {
+        let one = written(&letterhead(), &message("Hello", "Hello", Some("")));
+        assert_ne!(one, written(&letterhead(), &message("Hello", "Hello", Some(""))));
+    }
+
+    #[test]
+    fn placeholders_are_percent_encoded() {
+        let url = unsubscribe_url(letterhead().unsubscribe_url.as_ref().unwrap(), &message("", "", None));
+        let id = "00000000-0000-0000-0000-000000000007";
+        assert_eq!(url, format!("https://example.com/u?n={id}&r=acme%2Fada%2520lovelace&c=news%20%26%20more"));
+    }
+
+    #[test]
+    fn content_of_another_channel_is_not_a_mail() {
+        let message = Message { content: Content::Json("{}".to_owned()), ..message("", "", None) };
+        assert_eq!(letterhead().write(&message, Timestamp(0)).unwrap_err(), Reason::TemplateFailed);
+    }
+
+    proptest! {
+        #[test]
+        fn no_subject_can_add_a_header(subject in "\\PC*(\r|\n|\r\n|\u{85}|\u{2028}| )*Bcc: eve@example.org\\PC*") {
+            let mail = written(&letterhead(), &message(&subject, "Hello", None));
+            let names: Vec<String> =
+                headers(&mail).iter().map(|line| line.split(':').next().unwrap().to_owned()).collect();
+            let expected = written(&letterhead(), &message("x", "Hello", None));
+            let expected: Vec<String> =
+                headers(&expected).iter().map(|line| line.split(':').next().unwrap().to_owned()).collect();
+            prop_assert_eq!(names, expected);
+        }
+
+        #[test]
+        fn every_line_fits_into_smtp(subject in "\\PC{0,500}", text in "(\\PC|\n){0,3000}") {
+            let envelope = letterhead().write(&message(&subject, &text, Some(&text)), Timestamp(0)).unwrap();
+            // RFC 5321, section 4.5.3.1.6: 1000 octets with CRLF; and no bare CR or LF.
+            let mail = String::from_utf8(envelope.bytes).unwrap();
+            for line in mail.split("\r\n") {
+                prop_assert!(line.len() <= 998 && !line.contains(['\r', '\n']), "{}", line);
+            }
+        }
+    }
 }
