@@ -221,8 +221,12 @@ async fn a_new_connection_that_closes_is_not_tried_twice() {
 #[case::data("DATA", retry(Reason::Timeout))]
 #[case::content("content", retry(Reason::Interrupted))]
 #[tokio::test]
-async fn a_server_that_falls_silent_is_left_and_its_connection_too(#[case] at: &'static str, #[case] expected: Verdict) {
-    let server = TestServer::start(move |command, connection| (connection == 1 && command == at).then_some(Stall)).await;
+async fn a_server_that_falls_silent_is_left_and_its_connection_too(
+    #[case] at: &'static str,
+    #[case] expected: Verdict,
+) {
+    let server =
+        TestServer::start(move |command, connection| (connection == 1 && command == at).then_some(Stall)).await;
     let config = config::Email { timeout: Delay(Duration::from_millis(1000)), ..config(server.port) };
     let channel = Email::new(&config, Clock::manual(Timestamp(0))).unwrap();
     assert_eq!(deliver(&channel).await, expected);
@@ -262,7 +266,8 @@ async fn an_answer_counts_where_it_is_given(
 #[tokio::test]
 async fn a_long_text_in_the_refusal_keeps_its_code() {
     let server = TestServer::start(|command, _| {
-        (command == "RCPT").then_some(Line("550-5.1.1 The email account that you tried to reach\r\n550 5.1.1 does not exist"))
+        (command == "RCPT")
+            .then_some(Line("550-5.1.1 The email account that you tried to reach\r\n550 5.1.1 does not exist"))
     })
     .await;
     assert_eq!(deliver(&channel(server.port)).await, Verdict::Reject { reason: Reason::AddressRefused });

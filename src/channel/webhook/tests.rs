@@ -81,7 +81,10 @@ fn retry_of(reason: Reason) -> Outcome {
 async fn the_request_carries_what_receivers_check_and_trace() {
     let (url, requests) = endpoint(|_| StatusCode::NO_CONTENT.into_response()).await;
     let outcome = deliver(&config(), &url).await;
-    assert_eq!(outcome, Outcome { result: Verdict::Sent { provider_message_id: None }, code: Some("http_204".to_owned()) });
+    assert_eq!(
+        outcome,
+        Outcome { result: Verdict::Sent { provider_message_id: None }, code: Some("http_204".to_owned()) }
+    );
     let (headers, body) = requests.lock()[0].clone();
     assert_eq!(body, r#"{"a":"ü"}"#);
     let get = |name: &str| headers.get(name).unwrap().to_str().unwrap();
@@ -102,7 +105,9 @@ async fn each_tenant_has_its_own_secret_and_one_without_waits_for_it() {
     let channel = channel(&config::Webhook { secrets, ..config() });
     channel.deliver(&message(&url, "acme")).await;
     let signature = requests.lock()[0].0.get("webhook-signature").unwrap().to_str().unwrap().to_owned();
-    let sign = |secret| Signer::new(secret).unwrap().sign(&Uuid::from_u128(7).to_string(), 1_795_000_000, r#"{"a":"ü"}"#.as_bytes());
+    let sign = |secret| {
+        Signer::new(secret).unwrap().sign(&Uuid::from_u128(7).to_string(), 1_795_000_000, r#"{"a":"ü"}"#.as_bytes())
+    };
     assert_eq!(signature, sign(own).unwrap());
     assert_eq!(channel.deliver(&message(&url, "other")).await, retry_of(Reason::BadCredentials));
     assert_eq!(requests.lock().len(), 1, "nothing leaves unsigned");
@@ -142,7 +147,8 @@ async fn plain_http_is_refused_unless_allowed() {
 async fn a_redirect_is_not_followed() {
     let (inner, reached) = endpoint(|_| StatusCode::OK.into_response()).await;
     let location = inner.clone();
-    let (url, _) = endpoint(move |_| (StatusCode::TEMPORARY_REDIRECT, [("location", location.clone())]).into_response()).await;
+    let (url, _) =
+        endpoint(move |_| (StatusCode::TEMPORARY_REDIRECT, [("location", location.clone())]).into_response()).await;
     let outcome = deliver(&config(), &url).await;
     assert_eq!(outcome.result, Verdict::Retry { reason: Reason::ProviderError, after: None });
     assert_eq!(outcome.code.as_deref(), Some("http_307"));
@@ -243,7 +249,8 @@ fn all_settings_that_cannot_work_are_named_at_once_and_no_secret_is_quoted() {
     let wrong = config::Webhook { secrets: secrets.into(), allow_networks: vec!["10.0.0.0/64".to_owned()], ..config() };
     let problems = Webhook::new(&wrong, Clock::system()).err().unwrap();
     let named: Vec<&str> = problems.iter().map(|problem| problem.setting.as_str()).collect();
-    let expected = ["channels.webhook.secrets.\"a\"", "channels.webhook.secrets.\"b\"", "channels.webhook.allow_networks"];
+    let expected =
+        ["channels.webhook.secrets.\"a\"", "channels.webhook.secrets.\"b\"", "channels.webhook.allow_networks"];
     assert_eq!(named, expected);
     assert!(!format!("{problems:?}").contains("hidden") && !format!("{problems:?}").contains("aGlkZGVu"));
 }
