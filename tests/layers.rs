@@ -56,8 +56,7 @@ fn sources() -> Vec<(PathBuf, String, String)> {
 
 /// Modules of ours that a line of code names by `crate::<module>`, groups (`crate::{a, b::c}`) included.
 fn imported(code: &str) -> BTreeSet<String> {
-    let code: String =
-        code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut found = BTreeSet::new();
     for rest in code.split("crate::").skip(1) {
@@ -133,6 +132,7 @@ fn only_kafka_names_rdkafka_and_only_one_place_reads_clocks_randomness_and_envir
 
 #[test]
 fn the_check_itself_sees_imports_in_groups_and_paths() {
-    let code = "use crate::{model::{Event, Policy}, kafka, wire::Records};\nfn f() { crate::policy::load() }\n// crate::cli";
+    let code =
+        "use crate::{model::{Event, Policy}, kafka, wire::Records};\nfn f() { crate::policy::load() }\n// crate::cli";
     assert_eq!(imported(code).into_iter().collect::<Vec<_>>(), ["kafka", "model", "policy", "wire"]);
 }
