@@ -4,6 +4,7 @@
 //! from strangers: whatever they hold, the answer is a value or an error, never a panic, and memory stays within
 //! a small multiple of the record's length. Errors never quote a value of a record: it may be an address.
 
+mod bounds;
 mod codec;
 mod error;
 mod frame;

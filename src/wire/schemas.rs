@@ -205,3 +205,85 @@ impl std::fmt::Debug for Records {
         f.debug_struct("Records").field("known", &self.known.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Blame, Encoders, WriterIds, samples};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Answers as told and counts how often it is asked.
+    struct Counting {
+        inner: FixedSchemas,
+        asked: AtomicUsize,
+        down: AtomicUsize,
+    }
+
+    impl SchemaSource for Counting {
+        fn schema(&self, id: SchemaId) -> Result<Arc<WriterSchema>, SchemaError> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            if self.down.load(Ordering::SeqCst) > 0 {
+                return Err(SchemaError::Unavailable { id, why: "connection refused".to_owned() });
+            }
+            self.inner.schema(id)
+        }
+    }
+
+    fn setup() -> (Arc<Counting>, Records, Encoders) {
+        let ids = WriterIds::new([10, 20, 30, 40, 50].map(SchemaId));
+        let source =
+            Arc::new(Counting { inner: FixedSchemas::own(ids), asked: AtomicUsize::new(0), down: AtomicUsize::new(0) });
+        (Arc::clone(&source), Records::new(source), Encoders::new(ids))
+    }
+
+    #[test]
+    fn each_record_reads_back_through_its_own_reader() {
+        let (_, mut records, mut encoders) = setup();
+        let event = encoders.to_vec(&samples::full_event()).unwrap();
+        assert_eq!(records.event(&event).unwrap(), samples::full_event());
+        let preferences = encoders.to_vec(&samples::full_preferences()).unwrap();
+        assert_eq!(records.preferences(&preferences).unwrap(), samples::full_preferences());
+        let outbound = encoders.to_vec(&samples::full_outbound()).unwrap();
+        assert_eq!(records.outbound(&outbound).unwrap(), samples::full_outbound());
+        let decision = encoders.to_vec(&samples::full_decision()).unwrap();
+        assert_eq!(records.decision(&decision).unwrap(), samples::full_decision());
+        let status = encoders.to_vec(&samples::full_status()).unwrap();
+        assert_eq!(records.status(&status).unwrap(), samples::full_status());
+        assert!(matches!(records.event(&status), Err(WireError::WrongRecord { .. })));
+    }
+
+    #[test]
+    fn a_schema_is_asked_for_once() {
+        let (source, mut records, mut encoders) = setup();
+        let value = encoders.to_vec(&samples::full_event()).unwrap();
+        for _ in 0..3 {
+            records.event(&value).unwrap();
+        }
+        let mut copy = records.clone();
+        copy.event(&value).unwrap();
+        assert_eq!(source.asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn known_schemas_outlive_the_registry_and_others_wait_for_it() {
+        let (source, mut records, mut encoders) = setup();
+        let event = encoders.to_vec(&samples::full_event()).unwrap();
+        let outbound = encoders.to_vec(&samples::full_outbound()).unwrap();
+        records.event(&event).unwrap();
+        source.down.store(1, Ordering::SeqCst);
+        records.event(&event).unwrap();
+        let error = records.outbound(&outbound).unwrap_err();
+        assert_eq!(error.blame(), Blame::Registry);
+        assert_eq!(error.to_string(), "schema id 30 cannot be fetched now: connection refused");
+        source.down.store(0, Ordering::SeqCst);
+        records.outbound(&outbound).unwrap();
+    }
+
+    #[test]
+    fn an_id_that_nobody_knows_is_the_records_fault() {
+        let (_, mut records, _) = setup();
+        let error = records.event(b"\0\0\0\0\x07datum").unwrap_err();
+        assert_eq!(error.blame(), Blame::UnknownSchema);
+        assert_eq!(error.to_string(), "schema id 7 is not in the registry");
+    }
+}
