@@ -232,8 +232,13 @@ mod tests {
         let subjects: Vec<String> = wanted().into_iter().map(|wanted| wanted.subject).collect();
         assert_eq!(
             subjects,
-            ["notilog.v1.Event", "notilog.v1.Preferences", "notilog.v1.Outbound", "notilog.v1.Decision",
-             "notilog.v1.DeliveryStatus"]
+            [
+                "notilog.v1.Event",
+                "notilog.v1.Preferences",
+                "notilog.v1.Outbound",
+                "notilog.v1.Decision",
+                "notilog.v1.DeliveryStatus"
+            ]
         );
     }
 

@@ -82,7 +82,8 @@ impl Records {
         }
         // While it is looked at, a way back to it is a cycle.
         known.insert(name.to_owned(), None);
-        let count = fields.iter().try_fold(1_usize, |count, field| Some(count.saturating_add(self.paths(field, known)?)));
+        let count =
+            fields.iter().try_fold(1_usize, |count, field| Some(count.saturating_add(self.paths(field, known)?)));
         known.insert(name.to_owned(), count);
         count
     }

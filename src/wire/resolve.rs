@@ -266,18 +266,14 @@ mod tests {
         let symbols = r#"{"type":"enum","name":"Priority","symbols":["APOCALYPTIC","LOW","CRITICAL"]}"#;
         let text = minimal(&format!(r#",{{"name":"priority","type":{symbols}}}"#));
         let schema = parse_ok(&text);
-        for (index, symbol, read) in [
-            (0, "APOCALYPTIC", Priority::Normal),
-            (1, "LOW", Priority::Low),
-            (2, "CRITICAL", Priority::Critical),
-        ] {
+        for (index, symbol, read) in
+            [(0, "APOCALYPTIC", Priority::Normal), (1, "LOW", Priority::Low), (2, "CRITICAL", Priority::Critical)]
+        {
             let datum = least(&text, vec![("priority", Avro::Enum(index, symbol.into()))]);
             assert_eq!(schema.read::<Event<'_>>(&datum).unwrap().priority, read, "{symbol}");
         }
-        let datum = least(&minimal(r#",{"name":"priority","type":"string"}"#), vec![(
-            "priority",
-            Avro::String("HIGH".into()),
-        )]);
+        let datum =
+            least(&minimal(r#",{"name":"priority","type":"string"}"#), vec![("priority", Avro::String("HIGH".into()))]);
         let as_text = parse_ok(&minimal(r#",{"name":"priority","type":"string"}"#));
         assert_eq!(as_text.read::<Event<'_>>(&datum).unwrap().priority, Priority::High);
     }
@@ -314,17 +310,26 @@ mod tests {
     }
 
     #[rstest]
-    #[case("time", r#"{"type":"long","logicalType":"timestamp-micros"}"#,
-        "`time` is TimestampMicros, where timestamp-millis is read")]
-    #[case("time", r#"{"type":"long","logicalType":"local-timestamp-millis"}"#,
-        "`time` is Unknown(UnknownLogicalType { logical_type_name: \"local-timestamp-millis\" }), where timestamp-millis is read")]
+    #[case(
+        "time",
+        r#"{"type":"long","logicalType":"timestamp-micros"}"#,
+        "`time` is TimestampMicros, where timestamp-millis is read"
+    )]
+    #[case(
+        "time",
+        r#"{"type":"long","logicalType":"local-timestamp-millis"}"#,
+        "`time` is Unknown(UnknownLogicalType { logical_type_name: \"local-timestamp-millis\" }), where timestamp-millis is read"
+    )]
     #[case("time", r#"{"type":"int","logicalType":"date"}"#, "`time` is Date, where timestamp-millis is read")]
     #[case("time", r#""string""#, "`time` is a string, where a long is read")]
     #[case("expires_at", r#"["null","double"]"#, "`expires_at` is a double, where a long is read")]
     #[case("recipients", r#""string""#, "`recipients` is a string, where an array is read")]
     #[case("recipients", r#"{"type":"array","items":"long"}"#, "`recipients` is a long, where a string is read")]
-    #[case("channels", r#"["null",{"type":"enum","name":"C","symbols":["email"]}]"#,
-        "`channels` is an enum, where an array is read")]
+    #[case(
+        "channels",
+        r#"["null",{"type":"enum","name":"C","symbols":["email"]}]"#,
+        "`channels` is an enum, where an array is read"
+    )]
     #[case("id", r#"["null","string","int"]"#, "`id` is an int, where a string is read")]
     fn what_ours_cannot_be_read_from_is_named(#[case] field: &str, #[case] type_: &str, #[case] why: &str) {
         let schema = parse_ok(&event_schema(&[(field, type_)]));
