@@ -207,8 +207,17 @@ impl Running {
 
     /// Commits what is open, if anything is.
     fn commit(&mut self) -> Result<(), ShardEnd> {
-        let Stage::Open(transaction) = std::mem::replace(&mut self.stage, Stage::Gone) else {
-            return self.put_back();
+        let transaction = match std::mem::replace(&mut self.stage, Stage::Gone) {
+            Stage::Open(transaction) => transaction,
+            Stage::Ready(producer) => {
+                producer.serve();
+                self.stage = Stage::Ready(producer);
+                return Ok(());
+            }
+            Stage::Gone => {
+                self.stage = Stage::Ready(self.connect()?);
+                return Ok(());
+            }
         };
         let positions = self.batch.positions();
         let group = self.shard.consumer.group_metadata()?;
@@ -223,14 +232,6 @@ impl Running {
             }
             other => self.recover(other, None),
         }
-    }
-
-    /// Nothing was open: the stage is as it was.
-    fn put_back(&mut self) -> Result<(), ShardEnd> {
-        if matches!(self.stage, Stage::Gone) {
-            self.stage = Stage::Ready(self.connect()?);
-        }
-        Ok(())
     }
 
     /// Aborts what is open; `culprit` is the record that was being processed, when it is to blame.
