@@ -70,6 +70,9 @@ pub struct Router {
     pub group: String,
     /// Distinguishes processes of one group in transactional ids; stable over restarts.
     pub instance: String,
+    /// Whether shards are static members of the group (KIP-345): one that is started again within the session
+    /// timeout takes its partitions back at once, and one that is stopped for good keeps them until then.
+    pub static_membership: bool,
     /// Threads, each with its own consumer and transactional producer.
     pub shards: usize,
     /// A transaction is committed at the latest after this.

@@ -50,6 +50,8 @@ pub struct Settings<'a> {
     pub group: &'a str,
     /// Topics; one that begins with `^` is a regular expression.
     pub topics: &'a [String],
+    /// Static membership under this id (KIP-345), when set.
+    pub instance_id: Option<&'a str>,
     /// How partitions are spread.
     pub assignor: Assignor,
     /// Bound on prefetched records, in KiB.
@@ -178,6 +180,9 @@ impl GroupConsumer {
                     Assignor::Range => "range",
                 },
             );
+        if let Some(id) = settings.instance_id {
+            config.set("group.instance.id", id);
+        }
         let context = Context {
             diagnostics: Diagnostics::default(),
             rebalances: Mutex::default(),

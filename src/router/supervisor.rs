@@ -183,10 +183,12 @@ impl Plan<'_> {
             let event_tiers = durations(&config.router.tiers);
             let mut inputs = vec![topics.events_pattern(), topics.preferences()];
             inputs.extend(event_tiers.iter().map(|delay| topics.retry_events(*delay)));
+            let id = topics.named(&format!("{}-{}-{number}", config.router.group, config.router.instance));
             let consumer = GroupConsumer::subscribe(&Settings {
                 kafka: &config.kafka,
                 group: &rules.group,
                 topics: &inputs,
+                instance_id: config.router.static_membership.then_some(id.as_str()),
                 assignor: Assignor::CooperativeSticky,
                 queue_kib: config.router.queue_kib,
                 split: input::is_event_tier,
@@ -196,7 +198,6 @@ impl Plan<'_> {
             let records = Records::new(schemas);
             let metrics = RouterMetrics::default();
             let pipeline = Pipeline::new(rules, clock.clone(), table.clone(), records, outputs, metrics);
-            let id = topics.named(&format!("{}-{}-{number}", config.router.group, config.router.instance));
             let missing = MissingTopics::default();
             let (commit_interval, max_records) =
                 (config.router.commit_interval.0, config.router.max_transaction_records);

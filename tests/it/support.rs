@@ -188,6 +188,33 @@ telemetry.listen = "127.0.0.1:0"
         }
     }
 
+    /// Records in these topics under read_committed.
+    pub async fn count(&self, topics: &[String]) -> usize {
+        let mut arguments = vec!["count"];
+        arguments.extend(topics.iter().map(String::as_str));
+        client(&arguments, String::new()).await.trim().parse().unwrap()
+    }
+
+    /// Starts the program itself with this world's configuration; its log goes to the world's folder.
+    pub fn program(&self, arguments: &[&str]) -> Program {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_notilog"))
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config_file())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Program(child)
+    }
+
+    /// What the programs of this world logged.
+    pub fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
     /// Reads one topic until it has `count` records.
     pub async fn read_count(&self, topic: String, count: usize) -> Vec<Value> {
         self.read_until(&[topic], |records| records.len() >= count).await
@@ -209,6 +236,29 @@ impl Running {
     }
 }
 
+/// The program as a process; killed when dropped.
+pub struct Program(std::process::Child);
+
+impl Program {
+    /// SIGKILL: no drop, no flush, no goodbye.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Whether it ended by itself.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.0.try_wait().unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The ids to write with; registers the schemas once for all tests.
 pub async fn writer_ids(config: &Config) -> WriterIds {
     static IDS: OnceCell<WriterIds> = OnceCell::const_new();
@@ -223,7 +273,12 @@ pub async fn writer_ids(config: &Config) -> WriterIds {
 }
 
 async fn client(arguments: &[&str], input: String) -> String {
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients/client.py");
+    script("client.py", arguments, input).await
+}
+
+/// Runs one of the programs in `clients/` and gives what it printed.
+pub async fn script(name: &str, arguments: &[&str], input: String) -> String {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients").join(name);
     let mut command = Command::new(python());
     command
         .arg(script)

@@ -1,6 +1,8 @@
 """A Kafka client that is not notilog's: confluent-kafka with its Avro serializers, for tests.
 
 client.py produce RECORD          lines of JSON on stdin: {"topic", "key", "value" | "raw" (hex) | neither, "headers"}
+client.py load TOPIC EVENTS USERS  order events e-0 … for users u-0 …, keyed by recipient, each user's in order
+client.py count TOPIC...          records (not transaction markers) in these topics up to now, under read_committed
 client.py read TOPIC...           every record up to now under read_committed, decoded, as lines of JSON
 """
 
@@ -8,6 +10,7 @@ import datetime
 import json
 import os
 import sys
+import time
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient, record_subject_name_strategy
@@ -73,7 +76,46 @@ def plain(value):
     return value
 
 
-def read(topics):
+def load(topic, events, users):
+    client = registry()
+    schema = client.get_latest_version("notilog.v1.Event").schema.schema_str
+    conf = {
+        "subject.name.strategy": record_subject_name_strategy,
+        "auto.register.schemas": False,
+        "use.latest.version": True,
+    }
+    serializer = AvroSerializer(client, schema, conf=conf)
+    producer = Producer({"bootstrap.servers": KAFKA, "partitioner": "murmur2_random", "linger.ms": 20})
+    now = int(time.time() * 1000)
+    for number in range(events):
+        user = f"u-{number % users}"
+        event = {
+            "id": f"e-{number}",
+            "source": "shop/orders",
+            "type": "order.shipped",
+            "time": now,
+            "category": "orders",
+            "recipients": [user],
+            "data": json.dumps({"order_id": f"A-{number}"}),
+        }
+        value = serializer(event, SerializationContext(topic, MessageField.VALUE))
+        while True:
+            try:
+                producer.produce(topic, key=f"default/{user}", value=value)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    left = producer.flush(60)
+    if left:
+        sys.exit(f"{left} events were not written")
+
+
+def count(topics):
+    print(sum(1 for _ in messages(topics)))
+
+
+def messages(topics):
     consumer = Consumer(
         {
             "bootstrap.servers": KAFKA,
@@ -91,7 +133,6 @@ def read(topics):
             sys.exit(f"no topic {topic}")
         waiting |= {(topic, partition) for partition in metadata.topics[topic].partitions}
     consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in waiting])
-    decode = AvroDeserializer(registry())
     while waiting:
         message = consumer.poll(10)
         if message is None:
@@ -101,6 +142,13 @@ def read(topics):
                 waiting.discard((message.topic(), message.partition()))
                 continue
             sys.exit(str(message.error()))
+        yield message
+    consumer.close()
+
+
+def read(topics):
+    decode = AvroDeserializer(registry())
+    for message in messages(topics):
         value, raw = message.value(), None
         try:
             value = plain(decode(value, SerializationContext(message.topic(), MessageField.VALUE)))
@@ -120,9 +168,13 @@ def read(topics):
                 }
             )
         )
-    consumer.close()
 
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    {"produce": lambda: produce(arguments[0]), "read": lambda: read(arguments)}[command]()
+    {
+        "produce": lambda: produce(arguments[0]),
+        "load": lambda: load(arguments[0], int(arguments[1]), int(arguments[2])),
+        "count": lambda: count(arguments),
+        "read": lambda: read(arguments),
+    }[command]()
