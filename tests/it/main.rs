@@ -1,6 +1,10 @@
 //! Integration tests against real services: one binary, services started once (`dev/services up`), a topic prefix for
 //! each test. What the outside sees is checked with clients that are not notilog's.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+#![expect(clippy::disallowed_methods, reason = "ports and folders of the services come from the environment")]
+
+mod channels;
 mod kill;
 mod router;
 mod support;

@@ -87,7 +87,7 @@ fn a_template_that_is_not_there_is_missing() {
     {
         let error = render(&templates, channel, name, "en", "").unwrap_err();
         assert_eq!(error.reason(), Reason::TemplateMissing, "{error}");
-        assert_eq!(templates.covers(channel, name), false);
+        assert!(!templates.covers(channel, name));
     }
     assert!(templates.covers(Channel::Telegram, "t"));
     assert!(templates.covers(Channel::Webhook, "t"), "the envelope needs no file");
