@@ -277,12 +277,14 @@ impl GroupConsumer {
             list.add_partition_offset(&start.partition.topic, start.partition.partition, offset)
                 .map_err(|error| self.fault("assigning", &error))?;
         }
+        // Before the fetchers run: what they fetch then never takes the way of the common queue, where it could be
+        // overtaken by what follows in the partition's own.
+        self.split_queues(partitions);
         match self.inner.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.inner.incremental_assign(&list),
             _ => self.inner.assign(&list),
         }
         .map_err(|error| self.fault("assigning", &error))?;
-        self.split_queues(partitions);
         Ok(starts)
     }
 
