@@ -31,13 +31,6 @@ pub struct Ticket {
     class: Class,
 }
 
-impl Ticket {
-    /// The class that the item was pushed in.
-    pub fn class(&self) -> Class {
-        self.class
-    }
-}
-
 /// All lanes of one channel.
 #[derive(Debug)]
 pub struct Lanes<T> {
@@ -179,6 +172,7 @@ impl<T> Lanes<T> {
     }
 
     /// Items in flight.
+    #[cfg(test)]
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }

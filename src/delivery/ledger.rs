@@ -6,9 +6,22 @@
 //! Invariant: pure; a record is complete only together with its outputs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::progress::{Committed, Progress, Take};
-use crate::kafka::{Position, TopicPartition};
+use crate::kafka::{OwnedRecord, Position, TopicPartition};
+use crate::wire::TierHeaders;
+
+/// A record that was taken, with what its headers say.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// As it was read.
+    pub record: Arc<OwnedRecord>,
+    /// Its `notify-*` headers; the default when it has none, or none that can be read.
+    pub headers: Arc<TierHeaders>,
+    /// It waited in a tier.
+    pub waited: bool,
+}
 
 /// A record to be written by the next transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +39,10 @@ pub struct Output {
 }
 
 /// A completed record that no committed transaction holds yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Completed {
-    /// Where the record stands.
-    pub partition: TopicPartition,
-    /// Its offset.
-    pub offset: i64,
+    /// The record.
+    pub work: Work,
     /// What it came to; may be empty.
     pub outputs: Vec<Output>,
 }
@@ -44,15 +55,15 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A partition is owned from now on; `committed` is where the group stands.
-    pub fn assign(&mut self, partition: TopicPartition, committed: &Committed) {
-        self.partitions.insert(partition, Progress::restore(committed));
+    /// A partition is owned from now on; `committed` is where the group stands, if it ever saw it.
+    pub fn assign(&mut self, partition: TopicPartition, committed: Option<&Committed>) {
+        self.partitions.insert(partition, committed.map_or_else(Progress::unseen, Progress::restore));
     }
 
     /// A partition is not owned any more: what is not committed is forgotten, and whoever owns it next does it.
     pub fn revoke(&mut self, partition: &TopicPartition) {
         self.partitions.remove(partition);
-        self.completed.retain(|completed| completed.partition != *partition);
+        self.completed.retain(|completed| completed.work.record.partition != *partition);
     }
 
     /// The partitions that are owned.
@@ -63,6 +74,11 @@ impl Ledger {
     /// Whether a partition is owned.
     pub fn owns(&self, partition: &TopicPartition) -> bool {
         self.partitions.contains_key(partition)
+    }
+
+    /// Whether a record was taken and is not complete.
+    pub fn is_outstanding(&self, partition: &TopicPartition, offset: i64) -> bool {
+        self.partitions.get(partition).is_some_and(|progress| progress.is_outstanding(offset))
     }
 
     /// Whether one more record of a partition may be taken.
@@ -78,10 +94,12 @@ impl Ledger {
 
     /// A record is complete, with what it has to write. Says false, and forgets the outputs, when it was not
     /// outstanding: its partition went to someone else meanwhile.
-    pub fn complete(&mut self, partition: &TopicPartition, offset: i64, outputs: Vec<Output>) -> bool {
-        let outstanding = self.partitions.get_mut(partition).is_some_and(|progress| progress.complete(offset));
+    pub fn complete(&mut self, work: Work, outputs: Vec<Output>) -> bool {
+        let record = &work.record;
+        let progress = self.partitions.get_mut(&record.partition);
+        let outstanding = progress.is_some_and(|progress| progress.complete(record.offset));
         if outstanding {
-            self.completed.push(Completed { partition: partition.clone(), offset, outputs });
+            self.completed.push(Completed { work, outputs });
         }
         outstanding
     }
@@ -100,7 +118,7 @@ impl Ledger {
 
     /// The positions that a transaction with all of [`Ledger::completed`] commits: those that moved.
     pub fn positions(&self) -> Vec<Position> {
-        let moved = self.partitions.iter().filter_map(|(partition, progress)| {
+        let moved = self.known().filter_map(|(partition, progress)| {
             progress.uncommitted().map(|(offset, metadata)| position(partition, offset, metadata))
         });
         moved.collect()
@@ -109,11 +127,15 @@ impl Ledger {
     /// The positions of all owned partitions, moved or not: a transaction with [`Ledger::completed`] and these
     /// confirms that the partitions are still ours.
     pub fn all_positions(&self) -> Vec<Position> {
-        let all = self.partitions.iter().map(|(partition, progress)| {
+        let all = self.known().map(|(partition, progress)| {
             let (offset, metadata) = progress.commit();
             position(partition, offset, metadata)
         });
         all.collect()
+    }
+
+    fn known(&self) -> impl Iterator<Item = (&TopicPartition, &Progress)> {
+        self.partitions.iter().filter(|(_, progress)| progress.is_known())
     }
 
     /// The transaction with all of [`Ledger::completed`] and these positions is committed.
@@ -131,7 +153,7 @@ impl Ledger {
     pub fn reconcile(&mut self, committed: &[(TopicPartition, Committed)]) {
         for (partition, stands) in committed {
             self.completed.retain(|completed| {
-                completed.partition != *partition || !stands.contains(completed.offset)
+                completed.work.record.partition != *partition || !stands.contains(completed.work.record.offset)
             });
         }
     }
@@ -146,6 +168,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::delivery::samples;
+
+    fn work(partition: i32, offset: i64) -> Work {
+        Work {
+            record: Arc::new(samples::record("notify.outbound.email", partition, offset)),
+            headers: Arc::default(),
+            waited: false,
+        }
+    }
 
     fn tp(partition: i32) -> TopicPartition {
         TopicPartition::new("notify.outbound.email", partition)
@@ -163,9 +194,9 @@ mod tests {
     #[test]
     fn a_completed_record_stays_until_it_is_committed() {
         let mut ledger = Ledger::default();
-        ledger.assign(tp(0), &Committed::at(0));
+        ledger.assign(tp(0), Some(&Committed::at(0)));
         ledger.take(&tp(0), 0);
-        assert!(ledger.complete(&tp(0), 0, output("status")));
+        assert!(ledger.complete(work(0, 0), output("status")));
         assert_eq!(ledger.completed().len(), 1);
         let positions = ledger.positions();
         assert_eq!(positions[0].offset, 1);
@@ -177,24 +208,24 @@ mod tests {
     #[test]
     fn after_an_unknown_end_only_what_is_missing_is_written_again() {
         let mut ledger = Ledger::default();
-        ledger.assign(tp(0), &Committed::at(0));
+        ledger.assign(tp(0), Some(&Committed::at(0)));
         for offset in 0..4 {
             ledger.take(&tp(0), offset);
         }
-        ledger.complete(&tp(0), 2, output("two"));
+        ledger.complete(work(0, 2), output("two"));
         let in_doubt = ledger.positions();
-        ledger.complete(&tp(0), 0, output("zero"));
+        ledger.complete(work(0, 0), output("zero"));
         ledger.reconcile(&stands(&in_doubt));
-        let left: Vec<i64> = ledger.completed().iter().map(|completed| completed.offset).collect();
+        let left: Vec<i64> = ledger.completed().iter().map(|completed| completed.work.record.offset).collect();
         assert_eq!(left, [0], "2 was committed after all");
     }
 
     #[test]
     fn what_was_not_committed_is_written_again_whole() {
         let mut ledger = Ledger::default();
-        ledger.assign(tp(0), &Committed::at(5));
+        ledger.assign(tp(0), Some(&Committed::at(5)));
         ledger.take(&tp(0), 5);
-        ledger.complete(&tp(0), 5, output("five"));
+        ledger.complete(work(0, 5), output("five"));
         ledger.reconcile(&[(tp(0), Committed::at(5))]);
         assert_eq!(ledger.completed().len(), 1);
     }
@@ -202,24 +233,33 @@ mod tests {
     #[test]
     fn what_belongs_to_someone_else_is_forgotten() {
         let mut ledger = Ledger::default();
-        ledger.assign(tp(0), &Committed::at(0));
-        ledger.assign(tp(1), &Committed::at(0));
+        ledger.assign(tp(0), Some(&Committed::at(0)));
+        ledger.assign(tp(1), Some(&Committed::at(0)));
         for partition in [tp(0), tp(1)] {
             ledger.take(&partition, 0);
             ledger.take(&partition, 1);
-            ledger.complete(&partition, 0, output("done"));
+            ledger.complete(work(partition.partition, 0), output("done"));
         }
         ledger.revoke(&tp(0));
         assert_eq!(ledger.completed().len(), 1);
-        assert!(!ledger.complete(&tp(0), 1, output("late")), "its call ended after the partition was lost");
+        assert!(!ledger.complete(work(0, 1), output("late")), "its call ended after the partition was lost");
         assert_eq!(ledger.take(&tp(0), 2), Take::Done);
         assert!(!ledger.may_take(&tp(0)));
     }
 
     #[test]
+    fn a_partition_that_was_never_seen_is_not_committed_by_guess() {
+        let mut ledger = Ledger::default();
+        ledger.assign(tp(0), None);
+        assert!(ledger.all_positions().is_empty());
+        ledger.take(&tp(0), 500);
+        assert_eq!(ledger.all_positions()[0].offset, 500);
+    }
+
+    #[test]
     fn an_assignment_can_be_confirmed_when_nothing_moved() {
         let mut ledger = Ledger::default();
-        ledger.assign(tp(0), &Committed::at(3));
+        ledger.assign(tp(0), Some(&Committed::at(3)));
         assert!(ledger.positions().is_empty());
         assert_eq!(ledger.all_positions().iter().map(|position| position.offset).collect::<Vec<_>>(), [3]);
     }
@@ -230,7 +270,7 @@ mod tests {
             ends in prop::collection::vec((1usize..5, 0u8..3), 1..60)
         ) {
             let mut ledger = Ledger::default();
-            ledger.assign(tp(0), &Committed::at(0));
+            ledger.assign(tp(0), Some(&Committed::at(0)));
             let mut stored = Committed::at(0);
             let (mut next, mut written) = (0i64, Vec::new());
             for (records, end) in ends {
@@ -238,16 +278,16 @@ mod tests {
                     ledger.take(&tp(0), next);
                     // The first of each round stays outstanding a while: completed with the next round.
                     if next % 3 != 0 {
-                        ledger.complete(&tp(0), next, output("x"));
+                        ledger.complete(work(0, next), output("x"));
                     } else if next > 0 {
-                        ledger.complete(&tp(0), next - 3, output("x"));
+                        ledger.complete(work(0, next - 3), output("x"));
                     }
                     next += 1;
                 }
                 let positions = ledger.positions();
                 let visible = end != 1;
                 if visible {
-                    written.extend(ledger.completed().iter().map(|completed| completed.offset));
+                    written.extend(ledger.completed().iter().map(|completed| completed.work.record.offset));
                     if let Some((_, committed)) = stands(&positions).pop() {
                         stored = committed;
                     }
@@ -258,7 +298,7 @@ mod tests {
                     _ => ledger.reconcile(&[(tp(0), stored.clone())]),
                 }
             }
-            written.extend(ledger.completed().iter().map(|completed| completed.offset));
+            written.extend(ledger.completed().iter().map(|completed| completed.work.record.offset));
             let total = written.len();
             written.sort_unstable();
             written.dedup();

@@ -1,6 +1,229 @@
-//! Workers that hand outbound records to channels.
+//! Delivery: workers that hand outbound records to channels, and write down what came of it.
+//!
+//! [`run`] restores the preferences table and runs one worker for each channel. A worker's thread (`worker`) does
+//! nothing but order the steps; everything that can be decided without Kafka is in modules of its own:
+//!
+//! | module | decides |
+//! |---|---|
+//! | `progress`, `ledger` | what is done, what is committed, what is still to be written |
+//! | `lanes`, `desk` | whose turn it is |
+//! | `breaker` | whether the provider may be called |
+//! | `wake` | whether a record is due, and still wanted |
+//! | `retry`, `outcome` | what follows an attempt |
+//! | `outputs` | the records that say so |
+//!
+//! Invariant: a provider is called at most once for a record while its partition is owned; a crash repeats at most
+//! the calls that were started and not yet committed, under the same idempotency key.
 
-pub mod breaker;
-pub mod lanes;
-pub mod progress;
-pub mod retry;
+mod breaker;
+mod calls;
+mod clerk;
+mod committer;
+mod desk;
+mod lanes;
+mod ledger;
+mod outcome;
+mod outputs;
+mod progress;
+mod retry;
+#[cfg(test)]
+mod samples;
+mod status;
+mod supervisor;
+mod wake;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::channel::{Channel, Templates};
+use crate::config::Config;
+use crate::kafka::admin::{Admin, AdminError};
+use crate::kafka::{Table, TableState};
+use crate::model::{Policy, Topics};
+use crate::telemetry::clock::Clock;
+use crate::telemetry::health::{Condition, Readiness};
+use crate::wire::{SchemaSource, WriterIds};
+use outputs::Destinations;
+
+pub use supervisor::SupervisorError;
+pub use worker::WorkerEnd;
+
+/// How often a provider is asked whether it can be reached.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What delivery needs from outside.
+pub struct Setup {
+    /// All of the configuration.
+    pub config: Arc<Config>,
+    /// The operator's rules.
+    pub policy: Policy,
+    /// The channels to deliver by; one worker each.
+    pub channels: Vec<Arc<dyn Channel>>,
+    /// What notifications say.
+    pub templates: Arc<Templates>,
+    /// Where writers' schemas come from.
+    pub schemas: Arc<dyn SchemaSource>,
+    /// The ids to write with.
+    pub writer_ids: WriterIds,
+    /// Time.
+    pub clock: Clock,
+    /// Told how far delivery is.
+    pub readiness: Readiness,
+    /// Cancelled to stop.
+    pub stop: CancellationToken,
+}
+
+/// Why delivery ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// There is nothing to deliver by.
+    #[error("no channel is configured; add a section `[channels.<name>]` to notilog.toml")]
+    NoChannel,
+    /// Topics that it reads or writes do not exist.
+    #[error("these topics do not exist: {}; run `notilog topics apply`", .0.join(", "))]
+    TopicsMissing(Vec<String>),
+    /// The topics of a channel do not belong together.
+    #[error(
+        "`{topic}` has {found} partitions and `{main}` has {expected}: a recipient's records would be with different \
+         workers; run `notilog topics plan`"
+    )]
+    PartitionsDiffer {
+        /// The topic that differs.
+        topic: String,
+        /// Its partitions.
+        found: i32,
+        /// The channel's main topic.
+        main: String,
+        /// The main topic's partitions.
+        expected: i32,
+    },
+    /// Kafka cannot be asked.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The preferences table cannot be read.
+    #[error("the preferences table cannot be read: {0}")]
+    Table(String),
+    /// A worker ended.
+    #[error(transparent)]
+    Workers(#[from] SupervisorError),
+}
+
+/// Delivers until `setup.stop` is cancelled. Must be called on a multi-threaded runtime: calls run on it.
+///
+/// # Errors
+/// [`DeliveryError`] when it cannot start, or a worker keeps failing.
+pub async fn run(setup: Setup) -> Result<(), DeliveryError> {
+    if setup.channels.is_empty() {
+        return Err(DeliveryError::NoChannel);
+    }
+    let topics = Topics::new(&setup.config.kafka.topic_prefix);
+    let restored = setup.readiness.condition("deliver: preferences table");
+    check_topics(&setup, &topics).await?;
+    let (table, guard) = Table::start(&setup.config.kafka, &topics.preferences()).map_err(DeliveryError::Table)?;
+    if !restore(&table, &restored, &setup.stop).await? {
+        return Ok(());
+    }
+    let checks: Vec<_> = setup.channels.iter().map(|channel| tokio::spawn(watch(&setup, channel))).collect();
+    let ended = supervisor::supervise(&setup, &table).await;
+    for check in checks {
+        check.abort();
+    }
+    // Joins the table's thread.
+    let _ = tokio::task::spawn_blocking(move || drop(guard)).await;
+    Ok(ended?)
+}
+
+/// Everything that is read and written must be there, and the topics of a channel belong together.
+async fn check_topics(setup: &Setup, topics: &Topics) -> Result<(), DeliveryError> {
+    let present = Admin::new(&setup.config.kafka)?.list(topics.prefix()).await?;
+    let all: Vec<Destinations> =
+        setup.channels.iter().map(|channel| supervisor::destinations(&setup.config, channel.as_ref())).collect();
+    let mut needed = vec![topics.preferences(), topics.delivery_status()];
+    for destinations in &all {
+        needed.extend(destinations.inputs());
+        needed.push(destinations.grave());
+    }
+    let missing: Vec<String> = needed.into_iter().filter(|topic| !present.contains_key(topic)).collect();
+    if !missing.is_empty() {
+        return Err(DeliveryError::TopicsMissing(missing));
+    }
+    all.iter().try_for_each(|destinations| check_partitions(&destinations.inputs(), &present))
+}
+
+/// All inputs of a channel have as many partitions as the first of them.
+fn check_partitions(inputs: &[String], present: &BTreeMap<String, i32>) -> Result<(), DeliveryError> {
+    let count = |topic: &String| present.get(topic).copied().unwrap_or(0);
+    let Some(main) = inputs.first() else { return Ok(()) };
+    match inputs.iter().find(|topic| count(topic) != count(main)) {
+        None => Ok(()),
+        Some(topic) => Err(DeliveryError::PartitionsDiffer {
+            topic: topic.clone(),
+            found: count(topic),
+            main: main.clone(),
+            expected: count(main),
+        }),
+    }
+}
+
+/// Waits until the table is restored; false when stopped before.
+async fn restore(table: &Table, restored: &Condition, stop: &CancellationToken) -> Result<bool, DeliveryError> {
+    loop {
+        match table.state() {
+            TableState::Live { .. } => break,
+            TableState::Failed(why) => return Err(DeliveryError::Table(why)),
+            TableState::Restoring { done, total } => {
+                restored.not_ready(format!("{done} of at most {total} records read"));
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(false),
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+    }
+    tracing::info!(recipients = table.rows(), bytes = table.bytes(), "preferences table restored");
+    restored.ready();
+    Ok(true)
+}
+
+/// Asks a provider now and then whether it can be reached, and says so in readiness.
+fn watch(setup: &Setup, channel: &Arc<dyn Channel>) -> impl Future<Output = ()> + Send + 'static {
+    let condition = setup.readiness.condition(format!("deliver {}: provider", channel.name()));
+    let channel = Arc::clone(channel);
+    async move {
+        loop {
+            match channel.check().await {
+                Ok(()) => condition.ready(),
+                Err(why) => condition.not_ready(why),
+            }
+            tokio::time::sleep(CHECK_INTERVAL).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs() -> Vec<String> {
+        ["notify.outbound.email", "notify.outbound.email.urgent"].map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn topics_of_a_channel_have_equal_partitions() {
+        let present = inputs().into_iter().map(|topic| (topic, 6)).collect();
+        assert!(check_partitions(&inputs(), &present).is_ok());
+    }
+
+    #[test]
+    fn the_topic_that_differs_is_named() {
+        let mut present: BTreeMap<String, i32> = inputs().into_iter().map(|topic| (topic, 6)).collect();
+        present.insert("notify.outbound.email.urgent".to_owned(), 3);
+        let error = check_partitions(&inputs(), &present).unwrap_err().to_string();
+        assert!(error.contains("`notify.outbound.email.urgent` has 3 partitions"), "{error}");
+        assert!(error.contains("topics plan"), "{error}");
+    }
+}

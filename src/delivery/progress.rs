@@ -63,11 +63,6 @@ impl Committed {
         Ok(Committed { position, done })
     }
 
-    /// The offset to consume from.
-    pub fn position(&self) -> i64 {
-        self.position
-    }
-
     /// Whether the record at `offset` was complete when this was committed.
     pub fn contains(&self, offset: i64) -> bool {
         offset < self.position
@@ -99,6 +94,9 @@ pub struct Progress {
     restored: VecDeque<Range<i64>>,
     /// What was committed last, so that nothing new needs no commit.
     committed: Option<(i64, String)>,
+    /// Whether the position is known: the group never saw the partition, and nothing was taken yet, when it is not.
+    /// Committing a guess could name an offset that the log does not have.
+    known: bool,
 }
 
 impl Progress {
@@ -109,9 +107,20 @@ impl Progress {
             horizon: committed.position,
             restored: committed.done.iter().cloned().collect(),
             committed: None,
+            known: true,
         };
         progress.committed = Some(progress.commit());
         progress
+    }
+
+    /// Begins with a partition that the group never saw, at whatever record comes first.
+    pub fn unseen() -> Self {
+        Progress { known: false, ..Progress::restore(&Committed::at(0)) }
+    }
+
+    /// Whether there is a position to commit.
+    pub fn is_known(&self) -> bool {
+        self.known
     }
 
     /// Notes that the record at `offset` was seen, and says whether it is to be worked on.
@@ -123,6 +132,7 @@ impl Progress {
             self.restored.pop_front();
         }
         self.horizon = offset + 1;
+        self.known = true;
         if self.restored.front().is_some_and(|run| run.contains(&offset)) {
             return Take::Done;
         }
@@ -135,7 +145,13 @@ impl Progress {
         self.outstanding.remove(&offset)
     }
 
+    /// Whether the record at `offset` was taken and is not complete.
+    pub fn is_outstanding(&self, offset: i64) -> bool {
+        self.outstanding.contains(&offset)
+    }
+
     /// How many taken records are not complete.
+    #[cfg(test)]
     pub fn outstanding(&self) -> usize {
         self.outstanding.len()
     }
@@ -276,6 +292,15 @@ mod tests {
         let progress = Progress::restore(&Committed::at(7));
         assert_eq!(progress.commit(), (7, String::new()));
         assert_eq!(progress.uncommitted(), None);
+    }
+
+    #[test]
+    fn a_partition_that_was_never_seen_has_no_position_until_its_first_record_came() {
+        let mut progress = Progress::unseen();
+        assert!(!progress.is_known());
+        progress.take(500);
+        assert!(progress.is_known());
+        assert_eq!(progress.commit(), (500, String::new()));
     }
 
     #[test]

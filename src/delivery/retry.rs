@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use crate::model::{CategoryPolicy, Outbound, Policy, Timestamp};
+use crate::decide::Subject;
+use crate::model::{Policy, Timestamp};
 
 /// What holds for a category that no policy speaks of any more: a day.
 const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -43,13 +44,15 @@ pub struct RunLimits {
 }
 
 impl RunLimits {
-    /// The limits of a run that began at `started`: the event's time for the first, the redrive's for later ones.
-    pub fn of(outbound: &Outbound<'_>, started: Timestamp, policy: &Policy) -> Self {
-        let category = policy.category(outbound.category);
-        let by_age = started.plus(category.map_or(MAX_AGE, |category: &CategoryPolicy| category.max_age));
+    /// The limits that today's policy sets.
+    pub fn of(subject: &Subject<'_>, policy: &Policy) -> Self {
+        let category = policy.category(subject.category);
+        let max_age = category.map_or(MAX_AGE, |category| category.max_age);
+        // The chain refuses what is older than `max_age`, not what is exactly as old.
+        let by_age = subject.age_from.plus(max_age).plus(Duration::from_millis(1));
         RunLimits {
             max_attempts: category.map_or(MAX_ATTEMPTS, |category| category.max_attempts).max(1),
-            expires_at: outbound.expires_at.map_or(by_age, |date| date.min(by_age)),
+            expires_at: subject.expires_at.map_or(by_age, |date| date.min(by_age)),
         }
     }
 

@@ -1,0 +1,304 @@
+//! From records and answers to what is written: decodes, joins, judges, encodes, counts.
+//!
+//! Invariant: knows no consumer, no producer and no provider; its only outside is the preferences table and, through
+//! the schemas' source, the registry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::calls::{Came, Report};
+use super::ledger::{Output, Work};
+use super::outcome::{AfterCall, Attempt, Conclusion, End};
+use super::outputs::Destinations;
+use super::retry::Backoff;
+use super::wake::{Judgement, Turn};
+use crate::channel::Verdict;
+use crate::decide::{Circumstances, Zones};
+use crate::join::Joined;
+use crate::kafka::{OwnedRecord, Table};
+use crate::model::{Channel, Class, Endpoint, Outbound, Policy, Reason, RecipientKey, Timestamp, format_delay};
+use crate::telemetry::clock::Clock;
+use crate::telemetry::metrics::{
+    AttemptOutcome, attempts, dead_letters, delivery_latency, provider_seconds, retries, statuses,
+};
+use crate::telemetry::random;
+use crate::wire::{Blame, Encoders, HeaderError, Records, TierHeaders, WireError, names};
+
+/// What does not change while a worker runs.
+pub struct Rules {
+    /// The operator's rules.
+    pub policy: Policy,
+    /// Time zones.
+    pub zones: Zones,
+    /// How long to wait between attempts.
+    pub backoff: Backoff,
+    /// Where records go.
+    pub destinations: Destinations,
+}
+
+/// What is to be done with a record whose turn has come.
+#[derive(Debug)]
+pub enum Considered {
+    /// Call the provider.
+    Call,
+    /// Write this.
+    Write(Vec<Output>),
+    /// Nobody can tell now: the registry does not answer.
+    Later(WireError),
+}
+
+/// What is to be done with the report of a call.
+#[derive(Debug)]
+pub enum Answer {
+    /// Write this.
+    Write(Vec<Output>),
+    /// Our side's fault: nothing is written, the channel halts.
+    Halted(Reason),
+}
+
+/// One worker's.
+pub struct Clerk {
+    rules: Arc<Rules>,
+    table: Table,
+    records: Records,
+    encoders: Encoders,
+    clock: Clock,
+    preferences: Vec<u8>,
+}
+
+impl Clerk {
+    /// A clerk that joins with `table`.
+    pub fn new(rules: Arc<Rules>, table: Table, records: Records, encoders: Encoders, clock: Clock) -> Self {
+        Clerk { rules, table, records, encoders, clock, preferences: Vec::new() }
+    }
+
+    /// Reads a record's headers.
+    ///
+    /// # Errors
+    /// What to write when they cannot be read.
+    pub fn take(&self, record: OwnedRecord, waited: bool) -> Result<Work, (Work, Vec<Output>)> {
+        let headers = TierHeaders::parse(record.headers());
+        let work = |headers| Work { record: Arc::new(record), headers: Arc::new(headers), waited };
+        match headers {
+            Ok(headers) => Ok(work(headers)),
+            Err(error) => {
+                let work = work(TierHeaders::default());
+                let outputs = self.refuse(&work, Reason::NotAnOutbound, &header_fault(&error));
+                Err((work, outputs))
+            }
+        }
+    }
+
+    /// The class of a record that waited: its first topic tells, or its priority when it waited from the start.
+    pub fn class(&mut self, work: &Work) -> Class {
+        let channel = self.rules.destinations.channel;
+        match (&work.headers.original, work.record.value.as_deref()) {
+            (Some(origin), _) if origin.topic == self.rules.destinations.topics.outbound(channel, Class::Urgent) => {
+                Class::Urgent
+            }
+            (None, Some(value)) => {
+                self.records.outbound(value).map_or(Class::Main, |outbound| Class::from(outbound.priority))
+            }
+            _ => Class::Main,
+        }
+    }
+
+    /// Sends a record on that came due too early.
+    pub fn hop(&self, work: &Work, remaining: Duration) -> Vec<Output> {
+        let output = self.rules.destinations.hop(work, remaining);
+        self.count(std::slice::from_ref(&output));
+        vec![output]
+    }
+
+    /// Judges a record whose turn has come.
+    pub fn consider(&mut self, work: &Work) -> Considered {
+        let Some(value) = work.record.value.as_deref() else {
+            return Considered::Write(self.refuse(work, Reason::NotAnOutbound, "the value is null"));
+        };
+        let outbound = match self.records.outbound(value) {
+            Ok(outbound) => outbound,
+            Err(error) => return self.unreadable(work, error),
+        };
+        let rules = Arc::clone(&self.rules);
+        let turn = Turn::of(rules.destinations.channel, work.waited, &work.headers, &work.record);
+        let now = self.clock.now();
+        let mut buffer = std::mem::take(&mut self.preferences);
+        let considered = self.judge(work, &outbound, turn, now, &mut buffer);
+        self.preferences = buffer;
+        considered.unwrap_or_else(Considered::Later)
+    }
+
+    fn judge(
+        &mut self,
+        work: &Work,
+        outbound: &Outbound<'_>,
+        turn: Turn,
+        now: Timestamp,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Considered, WireError> {
+        let rules = Arc::clone(&self.rules);
+        let at = Circumstances::new(now, &rules.zones);
+        let joined = if turn.needs_decision(outbound, now) {
+            let key = RecipientKey::new(outbound.tenant, outbound.user_id);
+            Some(Joined::look_up(&self.table, &key, buffer, &mut self.records)?)
+        } else {
+            None
+        };
+        // A notification was decided from a preferences record: that there is none is no sign-up race any more.
+        let recipient = || match &joined {
+            Some(joined) => joined.recipient(outbound.tenant, outbound.user_id, Timestamp(i64::MIN)),
+            None => crate::decide::Recipient::Invalid,
+        };
+        let ends = |end, reason| Conclusion::without_call(end, reason, work.headers.attempt);
+        let conclusion = match turn.judge(outbound, &rules.policy, recipient, &at) {
+            Judgement::Call => return Ok(Considered::Call),
+            Judgement::Misplaced => {
+                let message = format!("the record is not of channel {}", rules.destinations.channel);
+                return Ok(Considered::Write(self.refuse(work, Reason::NotAnOutbound, &message)));
+            }
+            Judgement::Superseded(endpoints) => return self.supersede(work, outbound, &endpoints, now),
+            Judgement::Expired => ends(End::Expired, Reason::Expired),
+            Judgement::Cancelled(reason) => ends(End::Cancelled, reason),
+            Judgement::Wait { reason, until } => ends(End::Waiting(until), reason),
+        };
+        Ok(Considered::Write(self.write(work, outbound, &conclusion, now)?))
+    }
+
+    fn supersede(
+        &mut self,
+        work: &Work,
+        outbound: &Outbound<'_>,
+        endpoints: &[&Endpoint<'_>],
+        now: Timestamp,
+    ) -> Result<Considered, WireError> {
+        let conclusion = Conclusion::without_call(End::Cancelled, Reason::Superseded, work.headers.attempt);
+        let mut outputs = self.write(work, outbound, &conclusion, now)?;
+        for endpoint in endpoints {
+            let destinations = &self.rules.destinations;
+            outputs.push(destinations.successor(&mut self.encoders, work, outbound, endpoint, endpoints, now)?);
+        }
+        Ok(Considered::Write(outputs))
+    }
+
+    /// Concludes what came of a call; `None` when the call was not made.
+    ///
+    /// # Errors
+    /// [`WireError`] when a record that was read before cannot be read or written now, which cannot be.
+    pub fn answer(&mut self, work: &Work, report: Report) -> Result<Option<Answer>, WireError> {
+        let rules = Arc::clone(&self.rules);
+        let now = self.clock.now();
+        let mut records = self.records.clone();
+        let outbound = records.outbound(work.record.value.as_deref().unwrap_or_default())?;
+        let conclusion = match report.came {
+            Came::NotMade => return Ok(None),
+            Came::NotRendered(error) => {
+                tracing::warn!(notification = %outbound.notification_id, %error, "a notification has no words");
+                Conclusion::not_rendered(&error, work.headers.attempt)
+            }
+            Came::Answered(outcome) => {
+                self.count_call(&outcome.result, report.took);
+                let turn = Turn::of(rules.destinations.channel, work.waited, &work.headers, &work.record);
+                let attempt = Attempt {
+                    before: work.headers.attempt,
+                    limits: turn.limits(&outbound, &rules.policy),
+                    backoff: &rules.backoff,
+                    now,
+                    fraction: random::fraction(),
+                };
+                match attempt.concluded(outcome) {
+                    AfterCall::Halted(reason) => return Ok(Some(Answer::Halted(reason))),
+                    AfterCall::Concluded(conclusion) => conclusion,
+                }
+            }
+        };
+        if matches!(conclusion.end, End::Sent(_)) {
+            delivery_latency(self.channel()).record(now.since(outbound.event_time).as_secs_f64());
+        }
+        Ok(Some(Answer::Write(self.write(work, &outbound, &conclusion, now)?)))
+    }
+
+    /// What to write for a record whose outputs Kafka refuses: DEAD, and a dead letter without the value when it is
+    /// the value that is too large. The headers say where the value can be read.
+    pub fn unwritable(&mut self, work: &Work, reason: Reason) -> Vec<Output> {
+        let now = self.clock.now();
+        let mut records = self.records.clone();
+        let conclusion = Conclusion::without_call(End::Dead, reason, work.headers.attempt);
+        let outbound = records.outbound(work.record.value.as_deref().unwrap_or_default());
+        let written = outbound.and_then(|outbound| self.write(work, &outbound, &conclusion, now));
+        let mut outputs =
+            written.unwrap_or_else(|_| self.refuse(work, reason, "its outputs are refused by the broker"));
+        let grave = self.rules.destinations.grave();
+        for output in outputs.iter_mut().filter(|output| output.topic == grave) {
+            output.value = None;
+        }
+        outputs
+    }
+
+    fn unreadable(&self, work: &Work, error: WireError) -> Considered {
+        match error.blame() {
+            Blame::Registry => Considered::Later(error),
+            Blame::UnknownSchema => Considered::Write(self.refuse(work, Reason::UnknownSchema, &error.to_string())),
+            Blame::Record => Considered::Write(self.refuse(work, Reason::NotAnOutbound, &error.to_string())),
+        }
+    }
+
+    /// A dead letter, and no status: there is no notification to speak of.
+    fn refuse(&self, work: &Work, reason: Reason, message: &str) -> Vec<Output> {
+        let record = &work.record;
+        tracing::warn!(at = %record.partition, offset = record.offset, %reason, message, "a record goes to the dead letters");
+        let output = self.rules.destinations.bury(work, work.headers.attempt, reason, message);
+        self.count(std::slice::from_ref(&output));
+        vec![output]
+    }
+
+    fn write(
+        &mut self,
+        work: &Work,
+        outbound: &Outbound<'_>,
+        conclusion: &Conclusion,
+        now: Timestamp,
+    ) -> Result<Vec<Output>, WireError> {
+        let outputs = self.rules.destinations.conclude(&mut self.encoders, work, outbound, conclusion, now)?;
+        statuses(self.channel(), conclusion.end.state()).increment(1);
+        self.count(&outputs);
+        Ok(outputs)
+    }
+
+    /// Counts what is parked and buried.
+    fn count(&self, outputs: &[Output]) {
+        let destinations = &self.rules.destinations;
+        for output in outputs {
+            if output.topic == destinations.grave() {
+                dead_letters(&output.topic, reason_of(output)).increment(1);
+            } else if let Some(tier) = destinations.tier_of(&output.topic) {
+                retries(self.channel().as_str(), &format_delay(tier)).increment(1);
+            }
+        }
+    }
+
+    fn count_call(&self, result: &Verdict, took: Duration) {
+        let outcome = match result {
+            Verdict::Sent { .. } => AttemptOutcome::Sent,
+            Verdict::Retry { .. } => AttemptOutcome::Retry,
+            Verdict::Reject { .. } => AttemptOutcome::Reject,
+            Verdict::Halt { .. } => AttemptOutcome::Halt,
+        };
+        attempts(self.channel(), outcome).increment(1);
+        provider_seconds(self.channel(), outcome).record(took.as_secs_f64());
+    }
+
+    fn channel(&self) -> Channel {
+        self.rules.destinations.channel
+    }
+}
+
+fn header_fault(error: &HeaderError) -> String {
+    format!("{error}; see the contract of `notify-*` headers")
+}
+
+/// The reason that a dead letter was just given.
+fn reason_of(output: &Output) -> Reason {
+    let header = output.headers.iter().rev().find(|(name, _)| name == names::REASON);
+    let text = header.and_then(|(_, value)| std::str::from_utf8(value).ok());
+    text.and_then(|text| text.parse().ok()).unwrap_or(Reason::NotAnOutbound)
+}

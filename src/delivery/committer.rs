@@ -1,0 +1,305 @@
+//! Transactions: what is completed, and how far each partition is, in one.
+//!
+//! Invariants: a transaction holds completed records only. After one that was not committed, or whose end is
+//! unknown, the group's offsets are read again before anything is written, so that nothing is written twice; a
+//! producer of unknown state is never used again.
+
+use std::time::{Duration, Instant};
+
+use super::ledger::{Ledger, Output};
+use super::progress::Committed;
+use crate::config;
+use crate::kafka::{
+    ConsumerFault, Ended, Failure, GroupConsumer, MissingTopics, OutRecord, Position, RecordFault, Start,
+    TopicPartition, Transaction, TransactionalProducer,
+};
+use crate::model::Reason;
+use crate::telemetry::clock::steady_now;
+use crate::telemetry::metrics::{Histogram, Role, commit_seconds, transaction_aborts};
+
+/// How long librdkafka gathers records into a batch: a commit waits at most this for the last one.
+const LINGER: Duration = Duration::from_millis(1);
+
+/// The first pause after a transaction that failed; doubles with each one that follows.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What is committed besides what is completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The positions that moved.
+    Moved,
+    /// All positions: the group says whether the partitions are still ours.
+    All,
+}
+
+/// How a commit went.
+#[derive(Debug)]
+pub enum Went {
+    /// All of it is committed, or there was nothing to commit.
+    Through,
+    /// It is to be tried again after a pause; [`Committer::is_well`] says when it went through.
+    NotYet,
+    /// This completed record cannot be written: replace its outputs, then try again.
+    Unwritable(usize, Reason),
+}
+
+/// Why commits are of no use any more.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitEnd {
+    /// A newer producer with the same transactional id lives.
+    #[error("{0}")]
+    Fenced(Failure),
+    /// The group's offsets cannot be read.
+    #[error(transparent)]
+    Consumer(#[from] ConsumerFault),
+}
+
+/// One worker's transactional producer and what is known of its last transaction.
+pub struct Committer {
+    kafka: config::Kafka,
+    id: String,
+    missing: MissingTopics,
+    producer: Option<TransactionalProducer>,
+    /// The group's offsets must be read before the next transaction.
+    in_doubt: bool,
+    failures: u32,
+    not_before: Option<Instant>,
+    seconds: Histogram,
+}
+
+impl Committer {
+    /// A committer under a transactional id, which fences whoever used it before.
+    ///
+    /// # Errors
+    /// [`Failure`] when the cluster cannot be reached, or refuses.
+    pub fn connect(kafka: &config::Kafka, id: &str) -> Result<Self, Failure> {
+        let missing = MissingTopics::default();
+        Ok(Committer {
+            producer: Some(TransactionalProducer::connect(kafka, id, LINGER, missing.clone())?),
+            kafka: kafka.clone(),
+            id: id.to_owned(),
+            missing,
+            in_doubt: false,
+            failures: 0,
+            not_before: None,
+            seconds: commit_seconds(Role::Deliver),
+        })
+    }
+
+    /// Whether the last commit went through: while it did not, no call should start, because its answer might not be
+    /// kept either.
+    pub fn is_well(&self) -> bool {
+        self.failures == 0
+    }
+
+    /// Whether a commit that failed may be tried again now.
+    pub fn may_try(&self) -> bool {
+        self.not_before.is_none_or(|at| steady_now() >= at)
+    }
+
+    /// Commits what the ledger owes.
+    ///
+    /// # Errors
+    /// [`CommitEnd`] when there is no use in trying again.
+    pub fn commit(&mut self, consumer: &GroupConsumer, ledger: &mut Ledger, scope: Scope) -> Result<Went, CommitEnd> {
+        let Some(producer) = self.producer()? else { return Ok(Went::NotYet) };
+        if self.in_doubt {
+            let owned: Vec<TopicPartition> = ledger.owned().cloned().collect();
+            ledger.reconcile(&standing(&consumer.committed(&owned)?));
+            self.in_doubt = false;
+        }
+        let positions = match scope {
+            Scope::Moved => ledger.positions(),
+            Scope::All => ledger.all_positions(),
+        };
+        if positions.is_empty() && ledger.completed().is_empty() {
+            self.producer = Some(producer);
+            self.went_through();
+            return Ok(Went::Through);
+        }
+        let began = steady_now();
+        let group = consumer.group_metadata()?;
+        let ended = match write(producer, ledger) {
+            Ok(transaction) => transaction.commit(&positions, &group),
+            Err(ended) => ended,
+        };
+        self.seconds.record(began.elapsed().as_secs_f64());
+        self.ended(ended, ledger, positions)
+    }
+
+    fn ended(&mut self, ended: Ended, ledger: &mut Ledger, positions: Vec<Position>) -> Result<Went, CommitEnd> {
+        let failure = match ended {
+            Ended::Committed(producer) => {
+                self.producer = Some(producer);
+                ledger.committed(positions);
+                self.went_through();
+                return Ok(Went::Through);
+            }
+            Ended::Fenced(failure) => return Err(CommitEnd::Fenced(failure)),
+            Ended::Aborted(producer, failure) => {
+                self.producer = Some(producer);
+                failure
+            }
+            Ended::Unknown(failure) => failure,
+        };
+        self.in_doubt = true;
+        self.failed(&failure);
+        Ok(culprit(&failure, ledger).map_or(Went::NotYet, |(index, reason)| Went::Unwritable(index, reason)))
+    }
+
+    /// The producer; a new one of the same id when the last one is gone.
+    fn producer(&mut self) -> Result<Option<TransactionalProducer>, CommitEnd> {
+        if let Some(producer) = self.producer.take() {
+            return Ok(Some(producer));
+        }
+        match TransactionalProducer::connect(&self.kafka, &self.id, LINGER, self.missing.clone()) {
+            Ok(producer) => Ok(Some(producer)),
+            Err(failure @ Failure::Fenced { .. }) => Err(CommitEnd::Fenced(failure)),
+            Err(failure) => {
+                self.failed(&failure);
+                Ok(None)
+            }
+        }
+    }
+
+    fn went_through(&mut self) {
+        if self.failures > 0 {
+            tracing::info!(id = self.id, "transactions go through again");
+        }
+        self.failures = 0;
+        self.not_before = None;
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        let pause = (FIRST_PAUSE * 2u32.pow(self.failures.min(10))).min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(steady_now() + pause);
+        transaction_aborts(Role::Deliver, cause_of(failure)).increment(1);
+        match failure {
+            // Part of any rebalance.
+            Failure::Group(_) => tracing::info!(id = self.id, %failure, "transaction not committed"),
+            _ => tracing::warn!(id = self.id, %failure, ?pause, "transaction not committed; it is tried again"),
+        }
+    }
+}
+
+/// Writes all outputs into a transaction.
+fn write(producer: TransactionalProducer, ledger: &Ledger) -> Result<Transaction, Ended> {
+    let mut transaction = producer.begin().map_err(|failure| match failure {
+        Failure::Fenced { .. } => Ended::Fenced(failure),
+        _ => Ended::Unknown(failure),
+    })?;
+    for output in ledger.completed().iter().flat_map(|completed| &completed.outputs) {
+        if let Err(failure) = send(&mut transaction, output) {
+            return Err(transaction.abort(failure));
+        }
+    }
+    Ok(transaction)
+}
+
+fn send(transaction: &mut Transaction, output: &Output) -> Result<(), Failure> {
+    let headers: Vec<(&str, &[u8])> =
+        output.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    transaction.send(&OutRecord {
+        topic: &output.topic,
+        partition: output.partition,
+        key: output.key.as_deref(),
+        value: output.value.as_deref(),
+        headers: &headers,
+    })
+}
+
+/// The completed record whose output is at fault, when it is the record's fault and not the topic's: a topic that is
+/// missing, or may not be written, is for an operator to mend, and everything waits.
+fn culprit(failure: &Failure, ledger: &Ledger) -> Option<(usize, Reason)> {
+    let Failure::Record { topic, bytes, why } = failure else { return None };
+    let reason = match why {
+        RecordFault::TooLarge => Reason::TooLarge,
+        RecordFault::Refused => Reason::MessageRefused,
+        RecordFault::TopicMissing | RecordFault::NotAuthorized => return None,
+    };
+    let at_fault = |output: &Output| output.topic == *topic && output.value.as_ref().map_or(0, Vec::len) == *bytes;
+    let index = ledger.completed().iter().position(|completed| completed.outputs.iter().any(at_fault))?;
+    Some((index, reason))
+}
+
+/// Where the group stands, by partition. What it never committed stands nowhere: none of it was written.
+pub fn standing(starts: &[Start]) -> Vec<(TopicPartition, Committed)> {
+    starts.iter().filter_map(|start| Some((start.partition.clone(), committed(start)?))).collect()
+}
+
+/// Where the group stands in one partition, if it ever saw it.
+pub fn committed(start: &Start) -> Option<Committed> {
+    let position = start.committed?;
+    Some(Committed::decode(position, &start.metadata).unwrap_or_else(|error| {
+        tracing::warn!(partition = %start.partition, position, %error, "an offset's metadata cannot be used");
+        Committed::at(position)
+    }))
+}
+
+/// A word for the metric.
+fn cause_of(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::Record { .. } => "record",
+        Failure::Fenced { .. } => "fenced",
+        Failure::Group(_) => "group",
+        Failure::Authorization(_) => "authorization",
+        Failure::Kafka { .. } => "kafka",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::samples;
+
+    fn start(offset: Option<i64>, metadata: &str) -> Start {
+        Start { partition: TopicPartition::new("t", 0), committed: offset, metadata: metadata.to_owned() }
+    }
+
+    #[test]
+    fn a_partition_without_an_offset_stands_nowhere() {
+        assert!(standing(&[start(None, "")]).is_empty());
+        assert_eq!(standing(&[start(Some(4), "")]), [(TopicPartition::new("t", 0), Committed::at(4))]);
+    }
+
+    #[test]
+    fn foreign_metadata_counts_as_none() {
+        assert_eq!(committed(&start(Some(4), "someone else's")), Some(Committed::at(4)));
+    }
+
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::default();
+        let partition = TopicPartition::new("notify.outbound.email", 0);
+        ledger.assign(partition.clone(), Some(&Committed::at(0)));
+        for (offset, bytes) in [(0, 10), (1, 20)] {
+            ledger.take(&partition, offset);
+            let output = Output {
+                topic: "notify.outbound.email.retry.10s".to_owned(),
+                partition: Some(0),
+                key: None,
+                value: Some(vec![0; bytes]),
+                headers: Vec::new(),
+            };
+            ledger.complete(samples::work(samples::record("notify.outbound.email", 0, offset)), vec![output]);
+        }
+        ledger
+    }
+
+    fn failure(why: RecordFault) -> Failure {
+        Failure::Record { topic: "notify.outbound.email.retry.10s".to_owned(), bytes: 20, why }
+    }
+
+    #[test]
+    fn the_record_that_is_too_large_is_found() {
+        assert_eq!(culprit(&failure(RecordFault::TooLarge), &ledger()), Some((1, Reason::TooLarge)));
+    }
+
+    #[test]
+    fn a_missing_topic_is_nobodys_fault_but_the_operators() {
+        assert_eq!(culprit(&failure(RecordFault::TopicMissing), &ledger()), None);
+    }
+}

@@ -1,0 +1,456 @@
+//! One worker: an OS thread that owns a consumer and its transactional producer, and lets calls run elsewhere.
+//!
+//! Each turn: serve the group, collect what calls came to, take records, start calls, commit. Whatever can be decided
+//! without Kafka is decided in `desk`, `ledger`, `clerk` and what they use; here is only the order of things.
+//!
+//! Invariants: no call starts while the assignment, the preferences table or the last commit is in doubt. On a
+//! revocation and at the end nothing is taken any more, calls under way may finish within the grace time, and what
+//! they came to is committed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use super::breaker::Change;
+use super::calls::{Calls, Report};
+use super::clerk::{Answer, Clerk, Considered};
+use super::committer::{CommitEnd, Committer, Scope, Went, committed};
+use super::desk::{Desk, Landed};
+use super::ledger::Work;
+use super::outputs::Destinations;
+use super::status::Status;
+use super::wake::Now;
+use crate::kafka::{
+    ConsumerFault, Failure, GroupConsumer, OwnedRecord, Polled, Rebalance, SESSION_TIMEOUT, Table, TableState,
+    TopicPartition,
+};
+use crate::model::Class;
+use crate::telemetry::clock::{Clock, steady_now};
+use crate::telemetry::metrics::{Rebalance as Kind, Role, rebalance_seconds, rebalances};
+use crate::wire::WireError;
+
+/// While the table is further behind its log, no call starts.
+const TABLE_LAG: Duration = Duration::from_secs(1);
+
+/// How long a turn waits for reports when there was nothing to do.
+const REST: Duration = Duration::from_millis(5);
+
+/// Records taken from one partition in one turn, so that each gets its share.
+const SHARE: usize = 64;
+
+/// How long between two questions to a registry that does not answer.
+const REGISTRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Positions that moved without anything to write are committed this often.
+const IDLE_COMMIT: Duration = Duration::from_secs(1);
+
+/// Why a worker ended.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerEnd {
+    /// It was told to.
+    #[error("stopped")]
+    Stopped,
+    /// A newer producer of its transactional id lives.
+    #[error("{0}")]
+    Fenced(Failure),
+    /// The consumer cannot go on.
+    #[error(transparent)]
+    Consumer(#[from] ConsumerFault),
+    /// The producer cannot be connected.
+    #[error(transparent)]
+    Producer(Failure),
+    /// The table cannot go on.
+    #[error("the preferences table failed: {0}")]
+    Table(String),
+    /// A record of ours does not fit our own schema.
+    #[error("{0}")]
+    Internal(#[from] WireError),
+}
+
+impl WorkerEnd {
+    /// Whether a new worker may take its place after a while.
+    pub fn may_restart(&self) -> bool {
+        match self {
+            WorkerEnd::Stopped | WorkerEnd::Fenced(_) => false,
+            WorkerEnd::Consumer(fault) => !matches!(fault, ConsumerFault::OffsetLost { .. }),
+            WorkerEnd::Producer(_) | WorkerEnd::Table(_) | WorkerEnd::Internal(_) => true,
+        }
+    }
+}
+
+impl From<CommitEnd> for WorkerEnd {
+    fn from(end: CommitEnd) -> Self {
+        match end {
+            CommitEnd::Fenced(failure) => WorkerEnd::Fenced(failure),
+            CommitEnd::Consumer(fault) => WorkerEnd::Consumer(fault),
+        }
+    }
+}
+
+/// When things are done.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// Completed records are committed at the latest after this.
+    pub commit_interval: Duration,
+    /// So many completed records are committed at once.
+    pub commit_records: usize,
+    /// How long calls under way may take on a revocation and at the end.
+    pub grace: Duration,
+}
+
+/// What a worker is made of.
+pub struct Worker {
+    /// Where records come from.
+    pub consumer: GroupConsumer,
+    /// Where they go.
+    pub committer: Committer,
+    /// What is before it.
+    pub desk: Desk,
+    /// Who judges and writes.
+    pub clerk: Clerk,
+    /// Who calls the provider.
+    pub calls: Calls,
+    /// What calls came to.
+    pub reports: Receiver<Report>,
+    /// Names.
+    pub destinations: Destinations,
+    /// Watched for lag.
+    pub table: Table,
+    /// Time.
+    pub clock: Clock,
+    /// When.
+    pub times: Times,
+    /// Who is told how it goes.
+    pub status: Status,
+    /// Set to stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// A worker at work.
+struct Running {
+    worker: Worker,
+    last_turn: Instant,
+    last_commit: Instant,
+    /// The group confirmed, since the last stall, that the partitions are ours.
+    trusted: bool,
+    /// The registry is not asked before.
+    registry_at: Instant,
+}
+
+impl Worker {
+    /// Works until told to stop or unable to go on; leaves the group.
+    pub fn run(self) -> WorkerEnd {
+        let now = steady_now();
+        let mut running = Running { worker: self, last_turn: now, last_commit: now, trusted: true, registry_at: now };
+        match running.work().and_then(|()| running.leave()) {
+            Ok(()) => WorkerEnd::Stopped,
+            Err(end) => end,
+        }
+    }
+}
+
+impl Running {
+    fn work(&mut self) -> Result<(), WorkerEnd> {
+        while !self.worker.stop.load(Ordering::Relaxed) {
+            self.notice_stall();
+            self.serve_group()?;
+            self.collect(Duration::ZERO)?;
+            let took = self.take()?;
+            let started = self.start()?;
+            self.commit_when_due()?;
+            self.worker.status.show(&self.worker.desk);
+            if !took && !started {
+                self.collect(REST)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A process that did not run for longer than the session lasts may have lost its partitions without knowing.
+    fn notice_stall(&mut self) {
+        let stalled = self.last_turn.elapsed();
+        self.last_turn = steady_now();
+        if stalled >= SESSION_TIMEOUT && self.worker.desk.partitions() > 0 {
+            tracing::warn!(?stalled, "the worker stood still; no call starts until the group confirms the assignment");
+            self.trusted = false;
+        }
+    }
+
+    fn serve_group(&mut self) -> Result<(), WorkerEnd> {
+        // Every partition is split: records never come this way.
+        match self.worker.consumer.poll(Duration::ZERO) {
+            Polled::Rebalance(Rebalance::Assigned(partitions)) => self.assigned(&partitions),
+            Polled::Rebalance(Rebalance::Revoked { partitions, lost }) => self.revoked(&partitions, lost),
+            Polled::Fault(fault) => Err(fault.into()),
+            Polled::Record(_) | Polled::Idle => Ok(()),
+        }
+    }
+
+    fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<(), WorkerEnd> {
+        let worker = &mut self.worker;
+        for start in worker.consumer.accept(partitions)? {
+            if let Some(source) = worker.destinations.source(&start.partition.topic) {
+                worker.desk.assign(start.partition.clone(), source, committed(&start).as_ref());
+            }
+        }
+        rebalances(Role::Deliver, Kind::Assigned).increment(1);
+        worker.status.assigned(worker.desk.partitions());
+        tracing::info!(partitions = partitions.len(), "partitions assigned");
+        Ok(())
+    }
+
+    fn revoked(&mut self, partitions: &[TopicPartition], lost: bool) -> Result<(), WorkerEnd> {
+        let began = steady_now();
+        rebalances(Role::Deliver, if lost { Kind::Lost } else { Kind::Revoked }).increment(1);
+        if lost {
+            tracing::warn!(partitions = partitions.len(), "partitions lost; another worker may have them already");
+        } else {
+            self.drain(began + self.worker.times.grace)?;
+            self.settle()?;
+        }
+        self.worker.desk.revoke(partitions);
+        self.worker.consumer.release(partitions)?;
+        self.worker.status.assigned(self.worker.desk.partitions());
+        // Whoever comes next is told by a new assignment.
+        self.trusted = true;
+        rebalance_seconds(Role::Deliver).record(began.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// Waits for calls under way, at most until `deadline`.
+    fn drain(&mut self, deadline: Instant) -> Result<(), WorkerEnd> {
+        while self.worker.desk.in_flight() > 0 && steady_now() < deadline {
+            self.collect(Duration::from_millis(20))?;
+        }
+        Ok(())
+    }
+
+    /// Commits what is completed, with some patience: after this the partitions are someone else's.
+    fn settle(&mut self) -> Result<(), WorkerEnd> {
+        for _ in 0..5 {
+            if self.commit(Scope::Moved)? {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let left = self.worker.desk.ledger().completed().len();
+        tracing::warn!(left, "what was completed could not be committed; it is delivered again by whoever comes next");
+        Ok(())
+    }
+
+    /// Handles what calls came to; waits at most `patience` for the first.
+    fn collect(&mut self, patience: Duration) -> Result<(), WorkerEnd> {
+        let first = if patience.is_zero() {
+            self.worker.reports.try_recv().ok()
+        } else {
+            self.worker.reports.recv_timeout(patience).ok()
+        };
+        let mut next = first;
+        while let Some(report) = next {
+            self.landed(report)?;
+            next = self.worker.reports.try_recv().ok();
+        }
+        Ok(())
+    }
+
+    fn landed(&mut self, report: Report) -> Result<(), WorkerEnd> {
+        let worker = &mut self.worker;
+        let place = report.place.clone();
+        let steady = worker.clock.steady();
+        let Some(work) = worker.desk.in_flight_at(&place) else { return Ok(()) };
+        if !worker.desk.is_outstanding(&place) {
+            // Whoever has the partition now finds out for themselves.
+            worker.desk.land(&place);
+            return Ok(());
+        }
+        let change = match worker.clerk.answer(&work, report)? {
+            Some(Answer::Write(outputs)) => {
+                let (landed, change) = worker.desk.land(&place);
+                if let Landed::Ours(work) = landed {
+                    worker.desk.conclude(work, outputs);
+                }
+                change
+            }
+            Some(Answer::Halted(reason)) => worker.desk.ground(&place, Some(reason), steady),
+            None => worker.desk.ground(&place, None, steady),
+        };
+        match change {
+            Some(Change::Opened(reason)) => {
+                tracing::error!(channel = %worker.destinations.channel, %reason, "the channel is halted: the fault is ours or the provider's; records wait in Kafka");
+            }
+            Some(Change::Closed) => tracing::info!(channel = %worker.destinations.channel, "the channel goes on"),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Takes records: urgent ones first, then the others, then what is due in the tiers.
+    fn take(&mut self) -> Result<bool, WorkerEnd> {
+        let mut took = false;
+        for class in [Class::Urgent, Class::Main] {
+            for partition in self.worker.desk.first_attempts(class) {
+                took |= self.take_first_attempts(&partition, class)?;
+            }
+        }
+        for partition in self.worker.desk.tiers() {
+            took |= self.take_due(&partition)?;
+        }
+        Ok(took)
+    }
+
+    fn take_first_attempts(&mut self, partition: &TopicPartition, class: Class) -> Result<bool, WorkerEnd> {
+        let worker = &mut self.worker;
+        for taken in 0..SHARE {
+            if !worker.desk.may_take(partition, class) {
+                return Ok(taken > 0);
+            }
+            let Some(record) = worker.consumer.poll_split(partition)? else { return Ok(taken > 0) };
+            worker.enqueue(record, false, Some(class));
+        }
+        Ok(true)
+    }
+
+    fn take_due(&mut self, partition: &TopicPartition) -> Result<bool, WorkerEnd> {
+        let worker = &mut self.worker;
+        for taken in 0..SHARE {
+            let now = Now { wall: worker.clock.now(), steady: worker.clock.steady() };
+            if worker.desk.wants_head(partition)
+                && let Some(record) = worker.consumer.poll_split(partition)?
+            {
+                worker.desk.hold(record, now);
+            }
+            // Whichever class it is of: there must be room.
+            let room = [Class::Main, Class::Urgent].iter().all(|class| worker.desk.may_take(partition, *class));
+            if !room || worker.desk.due_head(partition, now).is_none() {
+                return Ok(taken > 0);
+            }
+            worker.wake(partition, now);
+        }
+        Ok(true)
+    }
+
+    /// Starts calls, and concludes what needs none.
+    fn start(&mut self) -> Result<bool, WorkerEnd> {
+        if !self.may_start()? {
+            return Ok(false);
+        }
+        let mut started = false;
+        let now = self.worker.clock.steady();
+        while let Some((ticket, work)) = self.worker.desk.next(now) {
+            started = true;
+            match self.worker.clerk.consider(&work) {
+                Considered::Call => {
+                    self.worker.desk.depart(ticket, work.clone(), now);
+                    self.worker.calls.start(work);
+                }
+                Considered::Write(outputs) => self.worker.desk.conclude_uncalled(ticket, work, outputs),
+                Considered::Later(error) => {
+                    tracing::warn!(%error, "delivery waits for the schema registry");
+                    self.worker.desk.put_back(ticket, work);
+                    self.registry_at = steady_now() + REGISTRY_PAUSE;
+                    break;
+                }
+            }
+        }
+        Ok(started)
+    }
+
+    fn may_start(&self) -> Result<bool, WorkerEnd> {
+        let fresh = match self.worker.table.state() {
+            TableState::Live { behind } => behind <= TABLE_LAG,
+            TableState::Restoring { .. } => false,
+            TableState::Failed(why) => return Err(WorkerEnd::Table(why)),
+        };
+        Ok(fresh && self.trusted && self.worker.committer.is_well() && steady_now() >= self.registry_at)
+    }
+
+    fn commit_when_due(&mut self) -> Result<(), WorkerEnd> {
+        let since = self.last_commit.elapsed();
+        let completed = self.worker.desk.ledger().completed().len();
+        let times = self.worker.times;
+        let due = completed >= times.commit_records
+            || (completed > 0 && since >= times.commit_interval)
+            || (!self.trusted && since >= times.commit_interval)
+            || since >= IDLE_COMMIT;
+        if due && self.worker.committer.may_try() {
+            let scope = if self.trusted { Scope::Moved } else { Scope::All };
+            self.commit(scope)?;
+        }
+        Ok(())
+    }
+
+    /// Commits; says whether all of it went through.
+    fn commit(&mut self, scope: Scope) -> Result<bool, WorkerEnd> {
+        self.last_commit = steady_now();
+        let worker = &mut self.worker;
+        let confirms =
+            scope == Scope::All && (worker.desk.partitions() == 0 || !worker.desk.ledger().all_positions().is_empty());
+        match worker.committer.commit(&worker.consumer, worker.desk.ledger(), scope)? {
+            Went::Through => {
+                if confirms {
+                    tracing::info!("the group confirmed the assignment");
+                    self.trusted = true;
+                }
+                Ok(true)
+            }
+            Went::NotYet => Ok(false),
+            Went::Unwritable(index, reason) => {
+                if let Some(work) = worker.desk.ledger().completed().get(index).map(|done| done.work.clone()) {
+                    tracing::error!(at = %work.record.partition, offset = work.record.offset, %reason, "the outputs of a record cannot be written; it goes to the dead letters");
+                    let outputs = worker.clerk.unwritable(&work, reason);
+                    worker.desk.ledger().replace_outputs(index, outputs);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Takes nothing more, lets calls under way finish within the grace time, commits.
+    fn leave(&mut self) -> Result<(), WorkerEnd> {
+        let deadline = steady_now() + self.worker.times.grace;
+        tracing::info!(calls = self.worker.desk.calls(), "stopping; waiting for calls under way");
+        while self.worker.desk.in_flight() > 0 && steady_now() < deadline {
+            self.serve_group()?;
+            self.collect(Duration::from_millis(20))?;
+            self.commit_when_due()?;
+        }
+        let abandoned = self.worker.desk.in_flight();
+        if abandoned > 0 {
+            tracing::warn!(abandoned, "calls did not end within the grace time; they may be made again");
+        }
+        self.settle()
+    }
+}
+
+impl Worker {
+    /// Puts a record into its lane; one whose headers cannot be read is refused.
+    fn enqueue(&mut self, record: OwnedRecord, waited: bool, class: Option<Class>) {
+        match self.clerk.take(record, waited) {
+            Ok(work) => {
+                let class = class.unwrap_or_else(|| self.clerk.class(&work));
+                self.desk.enqueue(work, class);
+            }
+            Err((work, outputs)) => self.desk.settle(work, outputs),
+        }
+    }
+
+    /// Handles a tier's head whose delay is over: into its lane, or on to the next tier.
+    fn wake(&mut self, partition: &TopicPartition, now: Now) {
+        let Some(held) = self.desk.release_head(partition) else { return };
+        let not_before = crate::wire::TierHeaders::parse(held.record().headers()).ok().and_then(|tier| tier.not_before);
+        let remaining = held.remaining(not_before, now);
+        if remaining.is_zero() {
+            return self.enqueue(held.into_record(), true, None);
+        }
+        match self.clerk.take(held.into_record(), true) {
+            Ok(work) => self.hop(work, remaining),
+            Err((work, outputs)) => self.desk.settle(work, outputs),
+        }
+    }
+
+    fn hop(&mut self, work: Work, remaining: Duration) {
+        let outputs = self.clerk.hop(&work, remaining);
+        self.desk.settle(work, outputs);
+    }
+}
