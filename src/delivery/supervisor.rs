@@ -210,6 +210,7 @@ impl Recipe {
             kafka: &self.config.kafka,
             group: &destinations.group,
             topics: &destinations.inputs(),
+            instance_id: None,
             assignor: Assignor::Range,
             queue_kib: QUEUE_KIB,
             split: |_| true,
