@@ -44,7 +44,7 @@ use crate::config::Config;
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::{Table, TableState};
 use crate::model::{Policy, Topics};
-use crate::telemetry::clock::Clock;
+use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::health::{Condition, Readiness};
 use crate::wire::{SchemaSource, WriterIds};
 use outputs::Destinations;
@@ -54,6 +54,9 @@ pub use worker::WorkerEnd;
 
 /// How often a provider is asked whether it can be reached.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long topics may be missing at the start before that is an error.
+const TOPIC_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What delivery needs from outside.
 pub struct Setup {
@@ -112,23 +115,60 @@ pub enum DeliveryError {
     Workers(#[from] SupervisorError),
 }
 
-/// Delivers until `setup.stop` is cancelled. Must be called on a multi-threaded runtime: calls run on it.
+/// What has to hold before delivery is ready. All of it is registered before anything is done, so that no process
+/// looks ready because nobody has asked yet.
+struct Conditions {
+    table: Condition,
+    channels: Vec<ChannelConditions>,
+}
+
+struct ChannelConditions {
+    provider: Condition,
+    partitions: Condition,
+    halted: Condition,
+}
+
+impl Conditions {
+    fn register(setup: &Setup) -> Self {
+        let of = |channel: &Arc<dyn Channel>| {
+            let condition = |what: &str| setup.readiness.condition(format!("deliver {}: {what}", channel.name()));
+            ChannelConditions {
+                provider: condition("provider"),
+                partitions: condition("partitions"),
+                halted: condition("not halted"),
+            }
+        };
+        Conditions {
+            table: setup.readiness.condition("deliver: preferences table"),
+            channels: setup.channels.iter().map(of).collect(),
+        }
+    }
+}
+
+/// Delivers until `setup.stop` is cancelled. Must be awaited on a multi-threaded runtime: calls run on it.
 ///
 /// # Errors
 /// [`DeliveryError`] when it cannot start, or a worker keeps failing.
-pub async fn run(setup: Setup) -> Result<(), DeliveryError> {
+pub fn run(setup: Setup) -> impl Future<Output = Result<(), DeliveryError>> + Send {
+    let conditions = Conditions::register(&setup);
+    deliver(setup, conditions)
+}
+
+async fn deliver(setup: Setup, conditions: Conditions) -> Result<(), DeliveryError> {
     if setup.channels.is_empty() {
         return Err(DeliveryError::NoChannel);
     }
     let topics = Topics::new(&setup.config.kafka.topic_prefix);
-    let restored = setup.readiness.condition("deliver: preferences table");
     check_topics(&setup, &topics).await?;
     let (table, guard) = Table::start(&setup.config.kafka, &topics.preferences()).map_err(DeliveryError::Table)?;
-    if !restore(&table, &restored, &setup.stop).await? {
+    if !restore(&table, &conditions.table, &setup.stop).await? {
         return Ok(());
     }
-    let checks: Vec<_> = setup.channels.iter().map(|channel| tokio::spawn(watch(&setup, channel))).collect();
-    let ended = supervisor::supervise(&setup, &table).await;
+    let watched = setup.channels.iter().zip(&conditions.channels);
+    let checks: Vec<_> = watched
+        .map(|(channel, conditions)| tokio::spawn(watch(Arc::clone(channel), conditions.provider.clone())))
+        .collect();
+    let ended = supervisor::supervise(&setup, &table, &conditions.channels).await;
     for check in checks {
         check.abort();
     }
@@ -137,9 +177,22 @@ pub async fn run(setup: Setup) -> Result<(), DeliveryError> {
     Ok(ended?)
 }
 
-/// Everything that is read and written must be there, and the topics of a channel belong together.
+/// Everything that is read and written must be there, and the topics of a channel belong together. A topic that was
+/// just created may be unknown to a broker for a moment.
 async fn check_topics(setup: &Setup, topics: &Topics) -> Result<(), DeliveryError> {
-    let present = Admin::new(&setup.config.kafka)?.list(topics.prefix()).await?;
+    let admin = Admin::new(&setup.config.kafka)?;
+    let deadline = steady_now() + TOPIC_PATIENCE;
+    loop {
+        match check_present(setup, topics, &admin.list(topics.prefix()).await?) {
+            Err(DeliveryError::TopicsMissing(_)) if steady_now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            checked => return checked,
+        }
+    }
+}
+
+fn check_present(setup: &Setup, topics: &Topics, present: &BTreeMap<String, i32>) -> Result<(), DeliveryError> {
     let all: Vec<Destinations> =
         setup.channels.iter().map(|channel| supervisor::destinations(&setup.config, channel.as_ref())).collect();
     let mut needed = vec![topics.preferences(), topics.delivery_status()];
@@ -151,7 +204,7 @@ async fn check_topics(setup: &Setup, topics: &Topics) -> Result<(), DeliveryErro
     if !missing.is_empty() {
         return Err(DeliveryError::TopicsMissing(missing));
     }
-    all.iter().try_for_each(|destinations| check_partitions(&destinations.inputs(), &present))
+    all.iter().try_for_each(|destinations| check_partitions(&destinations.inputs(), present))
 }
 
 /// All inputs of a channel have as many partitions as the first of them.
@@ -190,17 +243,13 @@ async fn restore(table: &Table, restored: &Condition, stop: &CancellationToken) 
 }
 
 /// Asks a provider now and then whether it can be reached, and says so in readiness.
-fn watch(setup: &Setup, channel: &Arc<dyn Channel>) -> impl Future<Output = ()> + Send + 'static {
-    let condition = setup.readiness.condition(format!("deliver {}: provider", channel.name()));
-    let channel = Arc::clone(channel);
-    async move {
-        loop {
-            match channel.check().await {
-                Ok(()) => condition.ready(),
-                Err(why) => condition.not_ready(why),
-            }
-            tokio::time::sleep(CHECK_INTERVAL).await;
+async fn watch(channel: Arc<dyn Channel>, condition: Condition) {
+    loop {
+        match channel.check().await {
+            Ok(()) => condition.ready(),
+            Err(why) => condition.not_ready(why),
         }
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 

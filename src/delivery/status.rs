@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// One worker's.
 pub struct Status {
     partitions: Condition,
-    provider: Condition,
+    not_halted: Condition,
     shown: Instant,
     in_flight: Gauge,
     halted: Gauge,
@@ -25,10 +25,10 @@ pub struct Status {
 
 impl Status {
     /// The status of a channel's worker; ready when it has partitions and the provider is not halted.
-    pub fn new(channel: Channel, partitions: Condition, provider: Condition) -> Self {
+    pub fn new(channel: Channel, partitions: Condition, not_halted: Condition) -> Self {
         Status {
             partitions,
-            provider,
+            not_halted,
             shown: steady_now(),
             in_flight: in_flight(channel),
             halted: halted(channel),
@@ -61,8 +61,8 @@ impl Status {
         self.by_recipient.set(float(recipient));
         self.by_halt.set(float(halt));
         match halted {
-            Some(reason) => self.provider.not_ready(format!("halted: {reason}")),
-            None => self.provider.ready(),
+            Some(reason) => self.not_halted.not_ready(format!("halted: {reason}")),
+            None => self.not_halted.ready(),
         }
     }
 }

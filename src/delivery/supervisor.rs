@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::Setup;
 use super::calls::Calls;
 use super::clerk::{Clerk, Rules};
 use super::committer::Committer;
@@ -17,6 +16,7 @@ use super::outputs::Destinations;
 use super::retry::Backoff;
 use super::status::Status;
 use super::worker::{Times, Worker, WorkerEnd};
+use super::{ChannelConditions, Setup};
 use crate::channel::{Channel, Templates};
 use crate::config::{Config, Delay};
 use crate::decide::Zones;
@@ -70,7 +70,7 @@ struct Recipe {
     clock: Clock,
     runtime: Handle,
     partitions: Condition,
-    provider: Condition,
+    halted: Condition,
     stop: Arc<AtomicBool>,
 }
 
@@ -87,13 +87,17 @@ pub(super) fn destinations(config: &Config, channel: &dyn Channel) -> Destinatio
 }
 
 /// Runs a worker for each channel until `setup.stop` is cancelled or one of them cannot go on.
-pub(super) async fn supervise(setup: &Setup, table: &Table) -> Result<(), SupervisorError> {
+pub(super) async fn supervise(
+    setup: &Setup,
+    table: &Table,
+    conditions: &[ChannelConditions],
+) -> Result<(), SupervisorError> {
     let stop = Arc::new(AtomicBool::new(false));
     let (ends, mut ended) = tokio::sync::mpsc::unbounded_channel();
     let mut running = 0;
     let mut lags = Vec::new();
-    for channel in &setup.channels {
-        let recipe = recipe(setup, channel, table, &stop);
+    for (channel, conditions) in setup.channels.iter().zip(conditions) {
+        let recipe = recipe(setup, channel, table, conditions, &stop);
         let destinations = recipe.rules.destinations.clone();
         let inputs = destinations.inputs();
         let reads = move |topic: &str| inputs.iter().any(|input| input == topic);
@@ -129,8 +133,13 @@ fn into_result((channel, why): End) -> Result<(), SupervisorError> {
     }
 }
 
-fn recipe(setup: &Setup, channel: &Arc<dyn Channel>, table: &Table, stop: &Arc<AtomicBool>) -> Recipe {
-    let name = channel.name();
+fn recipe(
+    setup: &Setup,
+    channel: &Arc<dyn Channel>,
+    table: &Table,
+    conditions: &ChannelConditions,
+    stop: &Arc<AtomicBool>,
+) -> Recipe {
     let delivery = &setup.config.delivery;
     let rules = Rules {
         policy: setup.policy.clone(),
@@ -148,8 +157,8 @@ fn recipe(setup: &Setup, channel: &Arc<dyn Channel>, table: &Table, stop: &Arc<A
         table: table.clone(),
         clock: setup.clock.clone(),
         runtime: Handle::current(),
-        partitions: setup.readiness.condition(format!("deliver {name}: partitions")),
-        provider: setup.readiness.condition(format!("deliver {name}: not halted")),
+        partitions: conditions.partitions.clone(),
+        halted: conditions.halted.clone(),
         stop: Arc::clone(stop),
     }
 }
@@ -244,7 +253,7 @@ impl Recipe {
                 commit_records: delivery.max_in_flight.max(1),
                 grace: delivery.grace.0,
             },
-            status: Status::new(self.channel.name(), self.partitions.clone(), self.provider.clone()),
+            status: Status::new(self.channel.name(), self.partitions.clone(), self.halted.clone()),
             stop: Arc::clone(&self.stop),
         })
     }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::support::{port, python};
 
 /// The control interface of a stand-in.
-struct StandIn {
+pub struct StandIn {
     base: String,
     client: reqwest::Client,
 }
@@ -31,36 +31,36 @@ impl StandIn {
         }
     }
 
-    fn smtp() -> Self {
+    pub fn smtp() -> Self {
         StandIn::at(port("NOTILOG_SMTP_CONTROL_PORT", 2526))
     }
 
-    fn telegram() -> Self {
+    pub fn telegram() -> Self {
         StandIn::at(port("NOTILOG_TELEGRAM_PORT", 8082))
     }
 
-    fn webhook() -> Self {
+    pub fn webhook() -> Self {
         StandIn::at(port("NOTILOG_WEBHOOK_PORT", 8083))
     }
 
-    async fn script(&self, path: &str, script: Value) {
+    pub async fn script(&self, path: &str, script: Value) {
         let request = self.client.post(format!("{}{path}", self.base)).json(&script);
         let answer = request.send().await.unwrap_or_else(|error| panic!("{error}: start it with `dev/services up`"));
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
-    async fn list(&self, path: &str, query: &[(&str, &str)]) -> Vec<Value> {
+    pub async fn list(&self, path: &str, query: &[(&str, &str)]) -> Vec<Value> {
         let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.base), query).unwrap();
         self.client.get(url).send().await.unwrap().json().await.unwrap()
     }
 }
 
 /// Something that no other test uses.
-fn unique() -> String {
+pub fn unique() -> String {
     notilog::telemetry::random::uuid().simple().to_string()
 }
 
-fn email() -> config::Email {
+pub fn email() -> config::Email {
     config::Email {
         host: "127.0.0.1".to_owned(),
         port: port("NOTILOG_SMTP_PORT", 2525),

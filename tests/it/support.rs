@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use notilog::channel;
 use notilog::config::{self, Config, FileChoice, LoadOptions};
+use notilog::delivery;
 use notilog::kafka::admin::{Admin, TopicSpec};
 use notilog::model::{Channel, Class, Policy, Topics};
 use notilog::registry::{Registry, RegistrySchemas};
@@ -135,16 +137,45 @@ telemetry.listen = "127.0.0.1:0"
             stop: stop.clone(),
         };
         let task = tokio::spawn(async move { router::run(setup).await.map_err(|error| error.to_string()) });
-        let running = Running { task, stop };
-        let deadline = Instant::now() + PATIENCE;
-        while !readiness.is_ready() {
-            if running.task.is_finished() {
-                return Err(running.task.await.unwrap().expect_err("nobody stopped it"));
-            }
-            assert!(Instant::now() < deadline, "not ready: {:?}", readiness.waiting());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(running)
+        Running { task, stop }.ready(&readiness).await
+    }
+
+    /// Starts delivery by these channels in this process and waits until it is ready, or why it ended before.
+    pub async fn deliver(&self, policy: Policy, channels: Vec<Arc<dyn channel::Channel>>) -> Result<Running, String> {
+        let (running, readiness) = self.start_delivery(policy, channels).await;
+        running.ready(&readiness).await
+    }
+
+    /// [`World::deliver`] without waiting.
+    pub async fn start_delivery(
+        &self,
+        policy: Policy,
+        channels: Vec<Arc<dyn channel::Channel>>,
+    ) -> (Running, Readiness) {
+        let (readiness, stop) = (Readiness::default(), CancellationToken::new());
+        let registry = Registry::new(&self.config.registry).unwrap();
+        let templates = &self.config.templates;
+        let setup = delivery::Setup {
+            config: Arc::clone(&self.config),
+            policy,
+            channels,
+            templates: Arc::new(channel::Templates::load(&templates.dir, &templates.default_locale).unwrap()),
+            schemas: Arc::new(RegistrySchemas::new(registry, tokio::runtime::Handle::current())),
+            writer_ids: writer_ids(&self.config).await,
+            clock: Clock::system(),
+            readiness: readiness.clone(),
+            stop: stop.clone(),
+        };
+        let delivery = delivery::run(setup);
+        let task = tokio::spawn(async move { delivery.await.map_err(|error| error.to_string()) });
+        (Running { task, stop }, readiness)
+    }
+
+    /// The same world under another configuration.
+    pub fn with_config(&self, change: impl FnOnce(&mut Config)) -> World {
+        let mut config = Config::clone(&self.config);
+        change(&mut config);
+        World { config: Arc::new(config), topics: self.topics.clone(), folder: tempfile::tempdir().unwrap() }
     }
 
     /// Produces records with confluent-kafka's AvroSerializer.
@@ -229,6 +260,18 @@ pub struct Running {
 }
 
 impl Running {
+    async fn ready(self, readiness: &Readiness) -> Result<Self, String> {
+        let deadline = Instant::now() + PATIENCE;
+        while !readiness.is_ready() {
+            if self.task.is_finished() {
+                return Err(self.task.await.unwrap().expect_err("nobody stopped it"));
+            }
+            assert!(Instant::now() < deadline, "not ready: {:?}", readiness.waiting());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(self)
+    }
+
     /// Stops it and waits for its end.
     pub async fn stop(self) -> Result<(), String> {
         self.stop.cancel();
