@@ -15,13 +15,13 @@ use std::time::Duration;
 use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
+use lettre::transport::smtp::commands::{Data, Mail, Noop, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use tokio::time::timeout;
 
 use self::message::{Envelope, Letterhead};
 use self::outcome::{Failure, Stage, verdict};
-use self::pool::{Leased, Pool, Security, Server, Used, expect, failure};
+use self::pool::{ConnectError, Leased, Pool, Security, Server, Used, expect, failure};
 use super::{Channel, ConfigProblem, Message, Outcome, Verdict};
 use crate::config::{self, TlsMode};
 use crate::model::{Channel as ChannelName, Reason};
@@ -95,6 +95,17 @@ impl Email {
         (result, in_step.then_some(leased))
     }
 
+    /// A connection that answers, or the reason why there is none.
+    async fn probe(&self, stage: &mut Stage) -> Result<(), ConnectError> {
+        let mut leased = self.pool.lease(stage).await?;
+        if leased.used != Used::Never && command(&mut leased.connection, Noop, &[250]).await.is_err() {
+            leased = self.pool.fresh(stage).await?;
+        }
+        let state = if leased.used == Used::HalfWay { Used::HalfWay } else { Used::Cleanly };
+        self.pool.give_back(leased.connection, state);
+        Ok(())
+    }
+
     fn tidy(&self, result: Result<(), Failure>, leased: Option<Leased>) {
         let state = if result.is_ok() { Used::Cleanly } else { Used::HalfWay };
         if let Some(leased) = leased {
@@ -140,12 +151,11 @@ impl Channel for Email {
     }
 
     async fn check(&self) -> Result<(), String> {
+        // Every place taken: the server is being spoken to right now.
+        let Some(_permit) = self.pool.free_permit() else { return Ok(()) };
         let mut stage = Stage::Connect;
-        let detail = match timeout(self.timeout, self.pool.fresh(&mut stage)).await {
-            Ok(Ok(leased)) => {
-                self.pool.give_back(leased.connection, Used::Cleanly);
-                return Ok(());
-            }
+        let detail = match timeout(self.timeout, self.probe(&mut stage)).await {
+            Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error.detail,
             Err(_) => format!("no answer within {:?}", self.timeout),
         };

@@ -118,3 +118,9 @@ pub trait Channel: Send + Sync {
     /// failed and what to do, without secrets.
     async fn check(&self) -> Result<(), String>;
 }
+
+/// How long an HTTP client waits for a connection: well within the call's own limit, so that an endpoint that cannot be
+/// reached is told from one that does not answer.
+fn connect_timeout(call: Duration) -> Duration {
+    (call / 2).min(Duration::from_secs(5))
+}

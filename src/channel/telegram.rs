@@ -19,7 +19,7 @@ use teloxide_core::requests::Payload;
 use teloxide_core::types::{ChatId, ParseMode, Recipient};
 
 use self::outcome::{Answer, Failure, verdict};
-use super::{Channel, ConfigProblem, Content, Message, Outcome, Verdict};
+use super::{Channel, ConfigProblem, Content, Message, Outcome, Verdict, connect_timeout};
 use crate::config;
 use crate::model::{Channel as ChannelName, Reason};
 
@@ -54,7 +54,7 @@ impl Telegram {
         let client = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(config.timeout.0.min(Duration::from_secs(5)))
+            .connect_timeout(connect_timeout(config.timeout.0))
             .timeout(config.timeout.0)
             .build();
         match (client, base) {

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use self::outcome::{Failure, answered, failed, retry_after};
 use super::guard::{Guard, GuardedResolver, is_forbidden};
-use super::{Channel, ConfigProblem, Content, Message, Outcome, Verdict};
+use super::{Channel, ConfigProblem, Content, Message, Outcome, Verdict, connect_timeout};
 use crate::config::{self, Secret};
 use crate::model::{Channel as ChannelName, Reason};
 use crate::telemetry::clock::Clock;
@@ -173,7 +173,7 @@ fn client(guard: &Guard, timeout: Duration) -> reqwest::Result<Client> {
         .referer(false)
         .dns_resolver(GuardedResolver(guard.clone()))
         .user_agent(concat!("notilog/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(timeout)
+        .connect_timeout(connect_timeout(timeout))
         .timeout(timeout)
         .pool_idle_timeout(Duration::from_secs(30))
         .pool_max_idle_per_host(8)

@@ -188,6 +188,13 @@ mod tests {
     }
 
     #[test]
+    fn a_line_break_in_a_subject_is_a_space() {
+        let mail = written(&letterhead(), &message("a\r\nBcc: eve@example.org\0", "Hello", None));
+        let headers = headers(&mail);
+        assert!(headers.contains(&"Subject: a Bcc: eve@example.org".to_owned()), "{headers:?}");
+    }
+
+    #[test]
     fn placeholders_are_percent_encoded() {
         let url = unsubscribe_url(letterhead().unsubscribe_url.as_ref().unwrap(), &message("", "", None));
         let id = "00000000-0000-0000-0000-000000000007";

@@ -3,7 +3,7 @@
 //! Invariant: a connection whose last exchange did not end cleanly never serves another mail. A future that is
 //! dropped takes its connection with it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
@@ -11,13 +11,15 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{Error, response::Response};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use super::outcome::{Failure, Reply, Stage};
-use crate::telemetry::clock::steady_now;
 
 /// An idle connection is not used after this: servers close theirs after 5 minutes at the earliest (RFC 5321,
 /// section 4.5.3.2.7), many much sooner.
 const IDLE: Duration = Duration::from_secs(30);
+
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// How the server is reached and spoken to.
 pub(super) struct Server {
@@ -40,6 +42,7 @@ pub(super) struct Pool {
     server: Server,
     permits: Semaphore,
     idle: Mutex<Vec<Idle>>,
+    pub(super) keep_idle: Duration,
 }
 
 struct Idle {
@@ -78,7 +81,7 @@ pub(super) struct ConnectError {
 
 impl Pool {
     pub(super) fn new(server: Server, max_connections: usize) -> Self {
-        Pool { server, permits: Semaphore::new(max_connections), idle: Mutex::new(Vec::new()) }
+        Pool { server, permits: Semaphore::new(max_connections), idle: Mutex::new(Vec::new()), keep_idle: IDLE }
     }
 
     /// `host:port`.
@@ -89,6 +92,11 @@ impl Pool {
     /// Waits for a place among the counted connections.
     pub(super) async fn permit(&self) -> SemaphorePermit<'_> {
         self.permits.acquire().await.expect("this semaphore is never closed")
+    }
+
+    /// A place among the counted connections, if one is free.
+    pub(super) fn free_permit(&self) -> Option<SemaphorePermit<'_>> {
+        self.permits.try_acquire().ok()
     }
 
     /// An idle connection of this runtime, or a new one. `stage` follows.
@@ -110,18 +118,27 @@ impl Pool {
     pub(super) fn give_back(&self, connection: AsyncSmtpConnection, state: Used) {
         if !connection.has_broken() {
             let runtime = tokio::runtime::Handle::current().id();
-            self.idle.lock().push(Idle { connection, state, since: steady_now(), runtime });
+            self.idle.lock().push(Idle { connection, state, since: Instant::now(), runtime });
         }
     }
 
     fn take_idle(&self) -> Option<Leased> {
         let runtime = tokio::runtime::Handle::current().id();
         let mut idle = self.idle.lock();
-        idle.retain(|idle| idle.since.elapsed() < IDLE);
+        for aged in idle.extract_if(.., |idle| idle.since.elapsed() >= self.keep_idle) {
+            if aged.runtime == runtime {
+                tokio::spawn(say_goodbye(aged.connection));
+            }
+        }
         let position = idle.iter().rposition(|idle| idle.runtime == runtime)?;
         let Idle { connection, state, .. } = idle.swap_remove(position);
         Some(Leased { connection, used: state })
     }
+}
+
+/// QUIT, as RFC 5321, section 4.1.1.10 asks for; the server may have left already.
+async fn say_goodbye(mut connection: AsyncSmtpConnection) {
+    let _ = tokio::time::timeout(GOODBYE, connection.quit()).await;
 }
 
 impl Server {

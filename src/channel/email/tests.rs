@@ -333,15 +333,61 @@ async fn what_is_no_address_is_refused_before_anyone_is_called(#[case] address: 
     assert_eq!(server.log(), Vec::<String>::new());
 }
 
+#[tokio::test]
+async fn a_check_uses_a_connection_that_is_there_and_replaces_one_that_is_dead() {
+    let server = TestServer::start(|command, connection| (command == "NOOP" && connection == 1).then_some(Close)).await;
+    let channel = channel(server.port);
+    assert_eq!(channel.check().await, Ok(()));
+    assert_eq!(channel.check().await, Ok(()), "{:?}", server.log());
+    assert!(is_sent(&deliver(&channel).await));
+    assert_eq!(server.count("greeting"), 2);
+    assert_eq!(server.count("content"), 1);
+}
+
+#[tokio::test]
+async fn a_check_opens_no_connection_beyond_the_limit() {
+    let server = TestServer::start(|command, _| (command == "content").then_some(Stall)).await;
+    let channel = Arc::new(Email::new(
+        &config::Email { max_connections: 1, ..config(server.port) },
+        Clock::manual(Timestamp(0)),
+    ).unwrap());
+    let busy = tokio::spawn({
+        let channel = channel.clone();
+        async move { deliver(&channel).await }
+    });
+    while server.count("content") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(channel.check().await, Ok(()));
+    busy.abort();
+    assert_eq!(server.count("greeting"), 1);
+}
+
+#[tokio::test]
+async fn a_connection_idle_for_long_is_not_trusted_again() {
+    let server = TestServer::start(|_, _| None).await;
+    let mut channel = channel(server.port);
+    channel.pool.keep_idle = Duration::from_millis(20);
+    assert!(is_sent(&deliver(&channel).await));
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    assert!(is_sent(&deliver(&channel).await));
+    assert_eq!(server.count("greeting"), 2);
+    while server.count("QUIT") == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 #[test]
 fn a_connection_stays_in_the_runtime_that_made_it() {
-    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (servers, first, second) = (runtime(), runtime(), runtime());
-    let server = servers.block_on(TestServer::start(|_, _| None));
+    let server_runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let server = server_runtime.block_on(TestServer::start(|_, _| None));
     let channel = channel(server.port);
     assert!(is_sent(&first.block_on(deliver(&channel))));
-    drop(first);
+    // The first one lives, but nobody drives its sockets now.
     assert!(is_sent(&second.block_on(deliver(&channel))));
+    assert!(is_sent(&first.block_on(deliver(&channel))));
     assert_eq!(server.count("greeting"), 2);
 }
 
