@@ -347,10 +347,9 @@ async fn a_check_uses_a_connection_that_is_there_and_replaces_one_that_is_dead()
 #[tokio::test]
 async fn a_check_opens_no_connection_beyond_the_limit() {
     let server = TestServer::start(|command, _| (command == "content").then_some(Stall)).await;
-    let channel = Arc::new(Email::new(
-        &config::Email { max_connections: 1, ..config(server.port) },
-        Clock::manual(Timestamp(0)),
-    ).unwrap());
+    let channel = Arc::new(
+        Email::new(&config::Email { max_connections: 1, ..config(server.port) }, Clock::manual(Timestamp(0))).unwrap(),
+    );
     let busy = tokio::spawn({
         let channel = channel.clone();
         async move { deliver(&channel).await }
