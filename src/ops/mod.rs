@@ -1,5 +1,13 @@
 //! What operators do: topics, schemas, dead letters, explanations, status, diagnosis.
 
+pub mod audit;
+pub mod decisions;
+pub mod dlq;
+pub mod documents;
+pub mod emit;
 pub mod explain;
+pub mod prefs;
 pub mod schemas;
+pub mod session;
+pub mod status;
 pub mod topics;
