@@ -1,3 +1,5 @@
 //! Parse, run one command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    notilog::cli::main()
+}

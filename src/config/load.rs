@@ -58,6 +58,26 @@ pub struct Loaded {
     pub(super) tree: Node,
 }
 
+impl Loaded {
+    /// Where a property of `[kafka.properties]` was set.
+    pub fn origin_of_property(&self, name: &str) -> Origin {
+        let child = |node: &Node, key: &str| match &node.kind {
+            Kind::Table(table) => table.get(key).cloned(),
+            _ => None,
+        };
+        let found = child(&self.tree, "kafka").and_then(|kafka| child(&kafka, "properties"));
+        found.and_then(|properties| child(&properties, name)).map_or(Origin::Default, |node| node.origin)
+    }
+}
+
+/// Who acts: `NOTILOG_ACTOR`, else `USER`, else `unknown`.
+pub fn actor_of(env: &BTreeMap<String, String>) -> String {
+    ["NOTILOG_ACTOR", "USER"]
+        .iter()
+        .find_map(|name| env.get(*name).filter(|value| !value.is_empty()))
+        .map_or_else(|| "unknown".to_owned(), Clone::clone)
+}
+
 /// The effective configuration, or everything that is wrong with it.
 pub fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
     load_with_origins(options).map(|loaded| loaded.config)

@@ -14,7 +14,7 @@ mod tests;
 mod tree;
 mod types;
 
-pub use load::{FileChoice, LoadOptions, Loaded, load, load_with_origins};
+pub use load::{FileChoice, LoadOptions, Loaded, actor_of, load, load_with_origins};
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use properties::{REFUSED, is_secret, refusal};
 pub use types::{

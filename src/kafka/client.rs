@@ -105,6 +105,11 @@ pub fn property_problems(kafka: &Kafka) -> Vec<(String, String)> {
     kafka.properties.iter().filter_map(wrong).collect()
 }
 
+/// librdkafka's version, as a number and in words.
+pub fn library_version() -> (i32, String) {
+    rdkafka::util::get_rdkafka_version()
+}
+
 /// What librdkafka last complained about, shared by a client's context and those who wait on the client.
 ///
 /// A wrong password shows itself only here: calls merely time out.

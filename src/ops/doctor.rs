@@ -1,0 +1,222 @@
+//! Looks at everything that a running installation needs and says what is wrong and what to do.
+//!
+//! Invariant: changes nothing, writes nothing, and one thing that is wrong hides no other.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::schemas;
+use super::session::Session;
+use super::topics::{Partitions, desired_of, observe, plan};
+use crate::channel::{self, Channel, Templates};
+use crate::config::Config;
+use crate::decide::Zones;
+use crate::kafka::admin::Admin;
+use crate::kafka::client::library_version;
+use crate::model::{CategoryPolicy, Policy};
+use crate::policy;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// Works, and is worth knowing.
+    Notice,
+    /// Does not work.
+    Fault,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: String,
+    /// How it is.
+    pub severity: Severity,
+    /// What was found.
+    pub found: String,
+    /// What to do; empty when nothing is.
+    pub advice: String,
+}
+
+impl Finding {
+    fn ok(check: &str, found: impl Into<String>) -> Self {
+        Finding { check: check.to_owned(), severity: Severity::Ok, found: found.into(), advice: String::new() }
+    }
+
+    fn notice(check: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        let (found, advice) = (found.into(), advice.into());
+        Finding { check: check.to_owned(), severity: Severity::Notice, found, advice }
+    }
+
+    fn fault(check: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Finding { severity: Severity::Fault, ..Finding::notice(check, found, advice) }
+    }
+}
+
+/// Everything there is to look at, in the order in which it would be set up.
+pub async fn examine(session: &Session) -> Vec<Finding> {
+    let config = &session.config;
+    let mut findings = kafka(session).await;
+    findings.extend(registry(session).await);
+    let policy = policies(config, &mut findings);
+    let channels = channels(config, &mut findings);
+    templates(config, policy.as_ref(), &channels, &mut findings);
+    providers(&channels, &mut findings).await;
+    findings.push(sources(config));
+    findings.push(zones());
+    findings
+}
+
+async fn kafka(session: &Session) -> Vec<Finding> {
+    const REACH: &str = "kafka";
+    let admin = match Admin::new(session.kafka()) {
+        Ok(admin) => admin,
+        Err(error) => return vec![Finding::fault(REACH, error.to_string(), "mend [kafka]")],
+    };
+    let brokers = match admin.brokers().await {
+        Ok(brokers) => brokers,
+        Err(error) => return vec![Finding::fault(REACH, error.to_string(), "nothing works without Kafka; start here")],
+    };
+    let (_, version) = library_version();
+    let reached = format!("{brokers} brokers at {} (client: librdkafka {version})", session.kafka().bootstrap_servers);
+    let mut findings = vec![Finding::ok(REACH, reached)];
+    if brokers < 3 {
+        let advice = "with fewer than 3 brokers a record may exist once only; fine for development";
+        findings.push(Finding::notice(REACH, format!("{brokers} brokers"), advice));
+    }
+    findings.extend(topics(session, &admin, brokers).await);
+    findings
+}
+
+async fn topics(session: &Session, admin: &Admin, brokers: usize) -> Vec<Finding> {
+    const CHECK: &str = "topics";
+    let planned = async {
+        let desired = desired_of(&session.config, brokers, None, &[], None).map_err(|error| error.to_string())?;
+        let actual = observe(admin, &desired).await.map_err(|error| error.to_string())?;
+        Ok::<_, String>((desired.len(), plan(&desired, &actual, Partitions::Keep)))
+    };
+    match planned.await {
+        Err(error) => vec![Finding::fault(CHECK, error, "mend the topic families or the broker's permissions")],
+        Ok((count, plan)) if plan.is_empty() => vec![Finding::ok(CHECK, format!("all {count} are as they should be"))],
+        Ok((_, plan)) => {
+            let mut findings = Vec::new();
+            if !plan.changes.is_empty() {
+                let found = format!("{} are missing or differ", plan.changes.len());
+                findings.push(Finding::fault(CHECK, found, "see `notilog topics plan`, then `notilog topics apply`"));
+            }
+            let drift = plan.drift.iter().map(|drift| Finding::fault(CHECK, format!("{}: {drift}", drift.topic()), "see `notilog topics plan`"));
+            findings.extend(drift);
+            findings
+        }
+    }
+}
+
+async fn registry(session: &Session) -> Vec<Finding> {
+    let registry = session.registry();
+    if let Err(error) = registry.ping().await {
+        return vec![Finding::fault("registry", error.to_string(), "start it, or mend registry.url")];
+    }
+    let reached = Finding::ok("registry", format!("{} answers", registry.host()));
+    let schemas = match schemas::plan(registry, &schemas::wanted()).await {
+        Ok(plan) if plan.is_clean() => Finding::ok("schemas", format!("all {} are registered", plan.rows.len())),
+        Ok(plan) => {
+            let rows: Vec<String> = plan.rows.iter().filter(|row| !row.is_clean()).map(ToString::to_string).collect();
+            Finding::fault("schemas", rows.join("; "), "see `notilog schemas plan`, then `notilog schemas apply`")
+        }
+        Err(error) => Finding::fault("schemas", error.to_string(), "see the registry's log"),
+    };
+    vec![reached, schemas]
+}
+
+fn policies(config: &Config, findings: &mut Vec<Finding>) -> Option<Policy> {
+    const CHECK: &str = "policies";
+    match policy::load(&config.policies.dir) {
+        Ok(policy) => {
+            let found = format!("{} categories, version {}", policy.categories.len(), policy.version);
+            findings.push(Finding::ok(CHECK, found));
+            Some(policy)
+        }
+        Err(errors) => {
+            findings.push(Finding::fault(CHECK, errors.to_string(), "mend the files, or set policies.dir"));
+            None
+        }
+    }
+}
+
+fn channels(config: &Config, findings: &mut Vec<Finding>) -> Vec<Arc<dyn Channel>> {
+    const CHECK: &str = "channels";
+    match channel::build(&config.channels) {
+        Ok(channels) if channels.is_empty() => {
+            let advice = "add [channels.email], [channels.telegram] or [channels.webhook] to deliver";
+            findings.push(Finding::notice(CHECK, "none is configured", advice));
+            channels
+        }
+        Ok(channels) => {
+            let names: Vec<&str> = channels.iter().map(|channel| channel.name().as_str()).collect();
+            findings.push(Finding::ok(CHECK, names.join(", ")));
+            channels
+        }
+        Err(errors) => {
+            findings.push(Finding::fault(CHECK, errors.to_string(), "mend [channels]"));
+            Vec::new()
+        }
+    }
+}
+
+/// The templates load, and every one that the policy names exists for every configured channel that the policy allows.
+fn templates(config: &Config, policy: Option<&Policy>, channels: &[Arc<dyn Channel>], findings: &mut Vec<Finding>) {
+    const CHECK: &str = "templates";
+    let templates = match Templates::load(&config.templates.dir, &config.templates.default_locale) {
+        Ok(templates) => templates,
+        Err(errors) => {
+            findings.push(Finding::fault(CHECK, errors.to_string(), "mend the files, or set templates.dir"));
+            return;
+        }
+    };
+    findings.push(Finding::ok(CHECK, format!("{} templates", templates.names().len())));
+    let named = |rules: &CategoryPolicy| {
+        let mut names: Vec<String> = rules.templates.values().cloned().collect();
+        names.push(rules.template.clone());
+        names
+    };
+    let categories = policy.into_iter().flat_map(|policy| &policy.categories);
+    for (category, rules) in categories {
+        for channel in channels.iter().map(|channel| channel.name()).filter(|name| rules.allowed.contains(name)) {
+            for template in named(rules).iter().filter(|template| !templates.covers(channel, template)) {
+                let found = format!("category `{category}` sends template `{template}` by {channel}, and there is none");
+                let advice = format!("add {template}/<locale>/{channel}.* to the templates, or change the policy");
+                findings.push(Finding::fault(CHECK, found, advice));
+            }
+        }
+    }
+}
+
+async fn providers(channels: &[Arc<dyn Channel>], findings: &mut Vec<Finding>) {
+    for channel in channels {
+        let check = format!("provider {}", channel.name());
+        findings.push(match channel.check().await {
+            Ok(()) => Finding::ok(&check, format!("{} can be reached", channel.provider())),
+            Err(why) => Finding::fault(&check, why, "mend the channel's settings or bring the provider back"),
+        });
+    }
+}
+
+fn sources(config: &Config) -> Finding {
+    const CHECK: &str = "sources";
+    if config.sources.is_empty() {
+        let advice = "add [[sources]] to bind topics to tenants, categories and the highest priority";
+        return Finding::notice(CHECK, "none is listed: every producer may claim every tenant, category and priority", advice);
+    }
+    Finding::ok(CHECK, format!("{} rules", config.sources.len()))
+}
+
+fn zones() -> Finding {
+    match Zones::load().get("Europe/Berlin") {
+        Some(_) => Finding::ok("time zones", "known"),
+        None => Finding::fault("time zones", "the zone database is empty", "install tzdata"),
+    }
+}
