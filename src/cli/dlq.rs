@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::confirm::Confirm;
-use super::output::Row;
+use super::output::{Row, counted};
 use super::progress::Progress;
 use super::start::{Since, since};
 use super::{Exit, Failure, Global};
@@ -13,7 +13,9 @@ use crate::ops::session::Session;
 
 /// Counts dead letters, shows one, or puts them back
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  notilog dlq ls\n  notilog dlq redrive email --reason attempts_exhausted --dry-run")]
+#[command(
+    after_help = "Examples:\n  notilog dlq ls\n  notilog dlq redrive email --reason attempts_exhausted --dry-run"
+)]
 pub(super) struct DlqArgs {
     #[command(subcommand)]
     command: DlqCommand,
@@ -75,7 +77,8 @@ struct Which {
 }
 
 fn place(text: &str) -> Result<(i32, i64), String> {
-    let parsed = text.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
+    let parsed =
+        text.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
     parsed.ok_or_else(|| format!("`{text}` is not PARTITION:OFFSET, as in `2:41`"))
 }
 
@@ -134,7 +137,7 @@ pub(super) async fn run(global: &Global, args: DlqArgs) -> Result<Exit, Failure>
                 report(global, &plan, 0);
                 return Ok(Exit::Done);
             }
-            if !confirm.ask(&format!("Put {} letters back?", plan.len()))? {
+            if !confirm.ask(&format!("Put {} back?", counted(plan.len(), "letter")))? {
                 return Ok(Exit::Failed);
             }
             let mut progress = Progress::new("putting letters back", plan.len());
@@ -148,20 +151,20 @@ pub(super) async fn run(global: &Global, args: DlqArgs) -> Result<Exit, Failure>
 
 fn describe(global: &Global, plan: &RedrivePlan) {
     for (topic, count) in plan.by_target() {
-        global.output.note(&format!("{count} letters go back to {topic}"));
+        global.output.note(&format!("to {topic}: {}", counted(usize::try_from(count).unwrap_or(usize::MAX), "letter")));
     }
     if plan.skipped.already_redriven > 0 {
         let count = plan.skipped.already_redriven;
-        global.output.note(&format!("{count} were put back before and stay; --again repeats them"));
+        global.output.note(&format!("put back before, and staying: {count} (--again repeats them)"));
     }
     for (cause, count) in &plan.skipped.unredrivable {
-        global.output.note(&format!("{count} stay: {cause}"));
+        global.output.note(&format!("staying: {count}; {cause}"));
     }
 }
 
 fn report(global: &Global, plan: &RedrivePlan, done: usize) {
     let value = json!({ "redriven": done, "selected": plan.len(), "to": plan.by_target(), "skipped": plan.skipped });
-    global.output.value(&value, || format!("{done} of {} letters put back", plan.len()));
+    global.output.value(&value, || format!("{done} of {} put back", counted(plan.len(), "letter")));
 }
 
 fn text(letter: &Shown) -> String {

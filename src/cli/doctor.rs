@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::output::Row;
+use super::output::{Row, counted};
 use super::{Exit, Failure, Global};
 use crate::ops::doctor::{Finding, Severity, examine};
 
@@ -33,6 +33,6 @@ pub(super) async fn run(global: &Global, _: DoctorArgs) -> Result<Exit, Failure>
         global.output.note("no faults");
         return Ok(Exit::Done);
     }
-    global.output.note(&format!("{faults} faults"));
+    global.output.note(&counted(faults, "fault"));
     Ok(Exit::Found)
 }

@@ -106,7 +106,9 @@ pub(super) async fn run(global: &Global, args: EmitArgs) -> Result<Exit, Failure
 fn checks(session: &Session) -> Result<Checks, Failure> {
     let dir = &session.config.policies.dir;
     let policy = policy::load(dir).map_err(|errors| {
-        Failure::Failed(format!("{errors}\nevents are checked against the policies; set policies.dir, or give --unchecked"))
+        Failure::Failed(format!(
+            "{errors}\nevents are checked against the policies; set policies.dir, or give --unchecked"
+        ))
     })?;
     Ok(Checks { policy, sources: source_rules(&session.config) })
 }

@@ -52,6 +52,11 @@ impl Output {
     }
 }
 
+/// `1 letter`, `2 letters`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Prints text and a line end. A reader that went away (`| head`) is no error.
 pub(super) fn print(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
@@ -67,7 +72,7 @@ fn line<T: Serialize>(value: &T) -> String {
 
 fn table<T: Row>(rows: &[T]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(T::HEADERS.iter().map(|header| header.to_uppercase()));
     for row in rows {
         table.add_row(row.cells());

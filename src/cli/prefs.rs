@@ -183,7 +183,9 @@ async fn set(global: &Global, args: &SetArgs) -> Result<Exit, Failure> {
     }
     let (written, at) = put(&session, changed, args.why.as_deref()).await?;
     let value = json!({ "version": written.version, "partition": at.partition, "offset": at.offset });
-    global.output.value(&value, || format!("version {} at partition {}, offset {}", written.version, at.partition, at.offset));
+    global
+        .output
+        .value(&value, || format!("version {} at partition {}, offset {}", written.version, at.partition, at.offset));
     Ok(Exit::Done)
 }
 
@@ -279,7 +281,9 @@ async fn forget(
 ) -> Result<Exit, Failure> {
     let session = global.session()?;
     let found = match get(&session, &who.tenant, &who.user).await? {
-        Found::Known { document, .. } => format!("version {} with {} addresses", document.version, document.endpoints.len()),
+        Found::Known { document, .. } => {
+            format!("version {} with {} addresses", document.version, document.endpoints.len())
+        }
         Found::Erased => "already erased".to_owned(),
         Found::Unknown => "no record".to_owned(),
     };
@@ -307,12 +311,16 @@ mod tests {
     #[case("mon,FRI:22:00-07:00", &["MON", "FRI"], "22:00", "07:00")]
     fn quiet_hours_are_read(#[case] text: &str, #[case] days: &[&str], #[case] from: &str, #[case] to: &str) {
         let span = quiet(text).unwrap();
-        assert_eq!((span.days, span.from.as_str(), span.to.as_str()), (days.iter().map(ToString::to_string).collect(), from, to));
+        assert_eq!(
+            (span.days, span.from.as_str(), span.to.as_str()),
+            (days.iter().map(ToString::to_string).collect(), from, to)
+        );
     }
 
     #[test]
     fn a_patch_merges_and_null_removes() {
-        let present = PreferencesDocument { locale: "de".to_owned(), version: 4, ..PreferencesDocument::new("t", "ada") };
+        let present =
+            PreferencesDocument { locale: "de".to_owned(), version: 4, ..PreferencesDocument::new("t", "ada") };
         let changed = patched(&present, r#"{"locale":null,"channels":{"email":false},"version":99}"#).unwrap();
         assert_eq!((changed.locale.as_str(), changed.channels["email"], changed.version), ("", false, 4));
         assert!(patched(&present, r#"{"user_id":"bob"}"#).is_err());

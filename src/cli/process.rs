@@ -93,7 +93,9 @@ async fn writer_ids(
                 registered.ready();
                 return Ok(Some(ids));
             }
-            Err(error @ (RegistryError::NotRegistered { .. } | RegistryError::Settings { .. })) => return Err(error.into()),
+            Err(error @ (RegistryError::NotRegistered { .. } | RegistryError::Settings { .. })) => {
+                return Err(error.into());
+            }
             Err(error) => {
                 tracing::warn!(%error, "waiting for the schema registry");
                 registered.not_ready("the schema registry does not answer");

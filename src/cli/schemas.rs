@@ -74,7 +74,9 @@ fn show(global: &Global, plan: &SchemaPlan) -> Exit {
     }
     let breaking = plan.breaking().count();
     if breaking > 0 {
-        global.output.note(&format!("{breaking} would break readers or writers: `notilog schemas apply` refuses all of it"));
+        global
+            .output
+            .note(&format!("{breaking} would break readers or writers: `notilog schemas apply` refuses all of it"));
     } else {
         global.output.note("`notilog schemas apply` registers what is missing");
     }

@@ -26,7 +26,9 @@ impl Global {
         }
         let lines: Vec<String> = problems
             .iter()
-            .map(|(name, problem)| format!("\n  {}: kafka.properties.\"{name}\": {problem}", loaded.origin_of_property(name)))
+            .map(|(name, problem)| {
+                format!("\n  {}: kafka.properties.\"{name}\": {problem}", loaded.origin_of_property(name))
+            })
             .collect();
         Err(Failure::Usage(format!("the configuration has problems:{}", lines.concat())))
     }
@@ -69,7 +71,7 @@ pub(super) fn since(text: &str) -> Result<Since, String> {
     if let Ok(ago) = parse_delay(text) {
         return Ok(Since::Ago(ago));
     }
-    text.parse().map(|Moment(at)| Since::At(at)).map_err(|_| {
-        format!("`{text}` is neither a duration, as in `24h`, nor a moment, as in `2026-11-21T18:00:00Z`")
-    })
+    text.parse()
+        .map(|Moment(at)| Since::At(at))
+        .map_err(|_| format!("`{text}` is neither a duration, as in `24h`, nor a moment, as in `2026-11-21T18:00:00Z`"))
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::confirm::Confirm;
-use super::output::Row;
+use super::output::{Row, counted};
 use super::{Exit, Failure, Global};
 use crate::kafka::admin::Admin;
 use crate::kafka::producer::Producer;
@@ -82,12 +82,17 @@ pub(super) async fn run(global: &Global, args: TopicsArgs) -> Result<Exit, Failu
     let session = global.session()?;
     let admin = Admin::new(session.kafka())?;
     match args.command {
-        TopicsCommand::Plan(which) | TopicsCommand::Verify(which) => show(global, &planned(&session, &admin, &which).await?),
+        TopicsCommand::Plan(which) | TopicsCommand::Verify(which) => {
+            show(global, &planned(&session, &admin, &which).await?)
+        }
         TopicsCommand::Apply { which, dry_run: true, .. } => show(global, &planned(&session, &admin, &which).await?),
         TopicsCommand::Apply { which, confirm, dry_run: false } => {
             let plan = planned(&session, &admin, &which).await?;
             let raises = plan.changes.iter().filter(|change| matches!(change, Change::RaisePartitions { .. })).count();
-            if raises > 0 && !confirm.ask(&format!("{raises} topics get more partitions and their keys move. Go on?"))? {
+            if raises > 0
+                && !confirm
+                    .ask(&format!("{} get more partitions and their keys move. Go on?", counted(raises, "topic")))?
+            {
                 return Ok(Exit::Failed);
             }
             applied(global, &session, &admin, plan).await
@@ -110,8 +115,8 @@ fn show(global: &Global, plan: &Plan) -> Result<Exit, Failure> {
         global.output.note("all topics are as they should be");
         return Ok(Exit::Done);
     }
-    let (changes, drift) = (plan.changes.len(), plan.drift.len());
-    global.output.note(&format!("{changes} changes for `notilog topics apply`, {drift} differences that it leaves alone"));
+    let (changes, drift) = (counted(plan.changes.len(), "change"), counted(plan.drift.len(), "difference"));
+    global.output.note(&format!("{changes} for `notilog topics apply`, {drift} that it leaves alone"));
     Ok(Exit::Found)
 }
 
@@ -137,7 +142,11 @@ async fn applied(global: &Global, session: &Session, admin: &Admin, plan: Plan) 
     let drifted = left.len();
     lines.extend(left);
     global.output.rows(&lines);
-    global.output.note(&format!("{done} changes done, {failed} failed, {drifted} differences left alone"));
+    global.output.note(&format!(
+        "{} done, {failed} failed, {} left alone",
+        counted(done, "change"),
+        counted(drifted, "difference")
+    ));
     Ok(match (failed, drifted) {
         (0, 0) => Exit::Done,
         (0, _) => Exit::Found,

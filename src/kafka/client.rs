@@ -166,6 +166,10 @@ impl Diagnostics {
     /// For [`ClientContext::error`].
     pub fn on_error(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        // Those who ask for the end of a partition are told it as an error, and it is none.
+        if code == RDKafkaErrorCode::PartitionEOF {
+            return;
+        }
         tracing::warn!(target: "librdkafka", %code, reason, "kafka client error");
         metrics::kafka_errors(&format!("{code:?}")).increment(1);
         let mut last = self.0.lock();

@@ -53,9 +53,11 @@ fn decisions(session: &Session, event: &EventName, records: &mut Records) -> Res
     let mut found = Vec::new();
     let scan = Scan { topic: &topic, key: key.as_deref().map(str::as_bytes), ..Scan::default() };
     session.scan(scan, |record| {
-        let is_it = record.value.as_deref().and_then(|value| records.decision(value).ok()).is_some_and(|decision| {
-            decision.event_id == event.id && decision.tenant == event.tenant
-        });
+        let is_it = record
+            .value
+            .as_deref()
+            .and_then(|value| records.decision(value).ok())
+            .is_some_and(|decision| decision.event_id == event.id && decision.tenant == event.tenant);
         if is_it {
             found.push(record);
         }
@@ -76,10 +78,8 @@ fn explained_record(
     let value = record.value.as_deref().unwrap_or_default();
     let decision = records.decision(value).map_err(|source| OpsError::Wire { what: at, source })?;
     let values = preference_values(session, &decision)?;
-    let decoded: Vec<(PreferencesRef, Preferences<'_>)> = values
-        .iter()
-        .filter_map(|(place, value)| Some((*place, records.preferences(value).ok()?)))
-        .collect();
+    let decoded: Vec<(PreferencesRef, Preferences<'_>)> =
+        values.iter().filter_map(|(place, value)| Some((*place, records.preferences(value).ok()?))).collect();
     if !policies.contains_key(decision.policy_version) {
         policies.insert(decision.policy_version.to_owned(), bundle(session, decision.policy_version)?);
     }

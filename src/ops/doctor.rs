@@ -82,11 +82,12 @@ async fn kafka(session: &Session) -> Vec<Finding> {
         Err(error) => return vec![Finding::fault(REACH, error.to_string(), "nothing works without Kafka; start here")],
     };
     let (_, version) = library_version();
-    let reached = format!("{brokers} brokers at {} (client: librdkafka {version})", session.kafka().bootstrap_servers);
+    let reached =
+        format!("{} answers, brokers: {brokers} (client: librdkafka {version})", session.kafka().bootstrap_servers);
     let mut findings = vec![Finding::ok(REACH, reached)];
     if brokers < 3 {
-        let advice = "with fewer than 3 brokers a record may exist once only; fine for development";
-        findings.push(Finding::notice(REACH, format!("{brokers} brokers"), advice));
+        let advice = "a record may exist once only and be lost with its broker; fine for development";
+        findings.push(Finding::notice(REACH, format!("fewer than 3 brokers: {brokers}"), advice));
     }
     findings.extend(topics(session, &admin, brokers).await);
     findings
@@ -105,10 +106,13 @@ async fn topics(session: &Session, admin: &Admin, brokers: usize) -> Vec<Finding
         Ok((_, plan)) => {
             let mut findings = Vec::new();
             if !plan.changes.is_empty() {
-                let found = format!("{} are missing or differ", plan.changes.len());
+                let found = format!("to create or change: {}", plan.changes.len());
                 findings.push(Finding::fault(CHECK, found, "see `notilog topics plan`, then `notilog topics apply`"));
             }
-            let drift = plan.drift.iter().map(|drift| Finding::fault(CHECK, format!("{}: {drift}", drift.topic()), "see `notilog topics plan`"));
+            let drift = plan
+                .drift
+                .iter()
+                .map(|drift| Finding::fault(CHECK, format!("{}: {drift}", drift.topic()), "see `notilog topics plan`"));
             findings.extend(drift);
             findings
         }
@@ -187,7 +191,8 @@ fn templates(config: &Config, policy: Option<&Policy>, channels: &[Arc<dyn Chann
     for (category, rules) in categories {
         for channel in channels.iter().map(|channel| channel.name()).filter(|name| rules.allowed.contains(name)) {
             for template in named(rules).iter().filter(|template| !templates.covers(channel, template)) {
-                let found = format!("category `{category}` sends template `{template}` by {channel}, and there is none");
+                let found =
+                    format!("category `{category}` sends template `{template}` by {channel}, and there is none");
                 let advice = format!("add {template}/<locale>/{channel}.* to the templates, or change the policy");
                 findings.push(Finding::fault(CHECK, found, advice));
             }
@@ -209,7 +214,11 @@ fn sources(config: &Config) -> Finding {
     const CHECK: &str = "sources";
     if config.sources.is_empty() {
         let advice = "add [[sources]] to bind topics to tenants, categories and the highest priority";
-        return Finding::notice(CHECK, "none is listed: every producer may claim every tenant, category and priority", advice);
+        return Finding::notice(
+            CHECK,
+            "none is listed: every producer may claim every tenant, category and priority",
+            advice,
+        );
     }
     Finding::ok(CHECK, format!("{} rules", config.sources.len()))
 }

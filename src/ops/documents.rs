@@ -372,7 +372,10 @@ mod tests {
         let document: EventDocument = serde_json::from_str(text).unwrap();
         let data = document.data_text();
         let event = document.as_event("id", &data, Timestamp(7));
-        assert_eq!((event.data, event.time, event.tenant, event.recipients[0]), (r#"{"n":1}"#, Timestamp(7), "default", "ada"));
+        assert_eq!(
+            (event.data, event.time, event.tenant, event.recipients[0]),
+            (r#"{"n":1}"#, Timestamp(7), "default", "ada")
+        );
         assert!(serde_json::from_str::<EventDocument>(r#"{"data":"text"}"#).is_err());
         assert!("yesterday".parse::<Moment>().unwrap_err().contains("RFC 3339"));
     }

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod decisions;
 pub mod dlq;
+pub mod doctor;
 pub mod documents;
 pub mod emit;
 pub mod explain;

@@ -47,8 +47,7 @@ pub async fn get(session: &Session, tenant: &str, user_id: &str) -> Result<Found
             let Some(value) = record.value else { return Ok(Found::Erased) };
             let at = place(&topic, record.partition, record.offset);
             let mut records = session.records();
-            let preferences =
-                records.preferences(&value).map_err(|source| OpsError::Wire { what: at, source })?;
+            let preferences = records.preferences(&value).map_err(|source| OpsError::Wire { what: at, source })?;
             let document = Box::new(PreferencesDocument::of(&preferences));
             Ok(Found::Known { document, partition: record.partition, offset: record.offset })
         })
@@ -79,12 +78,8 @@ pub async fn put(
     let details = json!({ "version": document.version });
     audit::record(session, &producer, Action::PrefsSet, key.as_str(), reason, details).await?;
     let topic = session.topics.preferences();
-    let record = Outgoing {
-        topic: &topic,
-        key: Some(key.as_str().as_bytes()),
-        value: Some(&value),
-        ..Outgoing::default()
-    };
+    let record =
+        Outgoing { topic: &topic, key: Some(key.as_str().as_bytes()), value: Some(&value), ..Outgoing::default() };
     let written = producer.send(record).await?;
     Ok((document, written))
 }
@@ -107,7 +102,10 @@ pub async fn import(
     let problems: Vec<String> = documents.iter().enumerate().filter_map(problem).collect();
     if !problems.is_empty() {
         let list = problems.join("\n  ");
-        return Err(OpsError::Refused(format!("{} records cannot be used, nothing was written:\n  {list}", problems.len())));
+        return Err(OpsError::Refused(format!(
+            "{} records cannot be used, nothing was written:\n  {list}",
+            problems.len()
+        )));
     }
     let mut encoders = session.encoders().await?;
     let mut ready = Vec::with_capacity(documents.len());

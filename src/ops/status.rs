@@ -97,7 +97,11 @@ pub async fn find(session: &Session, subject: Subject, since: Option<Timestamp>)
                 ControlFlow::Continue(())
             })?;
             found.lines.sort_by(|one, other| {
-                (one.occurred_at, &one.notification_id, one.offset).cmp(&(other.occurred_at, &other.notification_id, other.offset))
+                (one.occurred_at, &one.notification_id, one.offset).cmp(&(
+                    other.occurred_at,
+                    &other.notification_id,
+                    other.offset,
+                ))
             });
             Ok(found)
         })

@@ -202,14 +202,19 @@ mod tests {
             ("notify-original-offset", "9"),
             ("notify-original-timestamp-ms", "1"),
         ];
-        let target = letter("t.notify.outbound.email.retry.1h", &waited).target(&Topics::new("t."), "n".to_owned()).unwrap();
+        let target =
+            letter("t.notify.outbound.email.retry.1h", &waited).target(&Topics::new("t."), "n".to_owned()).unwrap();
         assert_eq!(target.topic, "t.notify.outbound.email.urgent");
-        assert_eq!(spelled(&target), ["traceparent=00-a-b-01", "notify-run=2", "notify-redrive-nonce=n"]);
+        assert_eq!(
+            spelled(&target),
+            ["traceparent=00-a-b-01", "notify-attempt=0", "notify-run=2", "notify-redrive-nonce=n"]
+        );
     }
 
     #[test]
     fn an_event_keeps_the_recipients_that_still_wait() {
-        let target = letter("t.notify.events.shop", &[("notify-recipients", "3,4")]).target(&Topics::new("t."), "n".to_owned());
+        let target =
+            letter("t.notify.events.shop", &[("notify-recipients", "3,4")]).target(&Topics::new("t."), "n".to_owned());
         assert!(spelled(&target.unwrap()).contains(&"notify-recipients=3,4".to_owned()));
     }
 

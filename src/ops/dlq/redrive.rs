@@ -76,7 +76,12 @@ struct Details {
 ///
 /// # Errors
 /// When a topic cannot be read.
-pub async fn plan(session: &Session, filter: &Filter, again: Again, limit: Option<usize>) -> Result<RedrivePlan, OpsError> {
+pub async fn plan(
+    session: &Session,
+    filter: &Filter,
+    again: Again,
+    limit: Option<usize>,
+) -> Result<RedrivePlan, OpsError> {
     let topics = topics(session, filter).await?;
     let filter = filter.clone();
     session

@@ -61,7 +61,9 @@ pub async fn show(
             let mut found = None;
             each(session, &topic, &filter, |letter| found = Some(letter))?;
             let letter = found.ok_or_else(|| {
-                OpsError::Refused(format!("there is no letter at {topic}[{partition}]@{offset}; `notilog dlq ls` counts what there is"))
+                OpsError::Refused(format!(
+                    "there is no letter at {topic}[{partition}]@{offset}; `notilog dlq ls` counts what there is"
+                ))
             })?;
             Ok(shown(letter, &mut session.records(), personal))
         })
