@@ -1,5 +1,6 @@
 //! Calls to the registry: the Confluent API, and Apicurio's own where it alone names causes.
 
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use schema_registry_converter::async_impl::schema_registry as converter;
 use schema_registry_converter::schema_registry_common::{RegisteredReference, SchemaType, SrCall, SuppliedSchema};
@@ -13,6 +14,8 @@ use crate::wire::{RecordType, SchemaId, WriterIds};
 
 /// How our subjects may change: every version reads every other.
 pub const REQUIRED_LEVEL: &str = "FULL_TRANSITIVE";
+
+const CONFLUENT_JSON: &str = "application/vnd.schemaregistry.v1+json";
 
 /// References within references are followed so deep.
 const MAX_REFERENCE_DEPTH: usize = 8;
@@ -177,6 +180,7 @@ impl Registry {
     pub async fn set_level(&self, subject: &str, level: &str) -> Result<(), RegistryError> {
         let request = self
             .request(Method::PUT, &format!("{}/config/{subject}", self.base))
+            .header(CONTENT_TYPE, CONFLUENT_JSON)
             .body(json!({ "compatibility": level }).to_string());
         let answer: serde_json::Value = self.send(request, &format!("a compatibility level for {subject}")).await?;
         drop(answer);
@@ -211,7 +215,7 @@ impl Registry {
         let url = format!("{root}/apis/registry/v3/groups/default/artifacts/{subject}/versions?dryRun=true");
         let request = self
             .request(Method::POST, &url)
-            .header("content-type", "application/json")
+            .header(CONTENT_TYPE, "application/json")
             .body(json!({ "content": { "content": text, "contentType": "application/json" } }).to_string());
         let answer = request.send().await.map_err(|error| RegistryError::from_http(&self.host, &error))?;
         match answer.status() {
@@ -236,8 +240,10 @@ impl Registry {
             messages: Vec<String>,
         }
         let url = format!("{}/compatibility/subjects/{subject}/versions?verbose=true", self.base);
-        let request =
-            self.request(Method::POST, &url).body(json!({ "schema": text, "schemaType": "AVRO" }).to_string());
+        let request = self
+            .request(Method::POST, &url)
+            .header(CONTENT_TYPE, CONFLUENT_JSON)
+            .body(json!({ "schema": text, "schemaType": "AVRO" }).to_string());
         let answer: Answer = self.send(request, &format!("a compatibility check of {subject}")).await?;
         Ok(match (answer.is_compatible, answer.messages) {
             (true, _) => Compatibility::Compatible,
@@ -271,7 +277,7 @@ impl Registry {
     }
 
     fn request(&self, method: Method, url: &str) -> RequestBuilder {
-        let request = self.http.request(method, url).header("content-type", "application/vnd.schemaregistry.v1+json");
+        let request = self.http.request(method, url);
         match &self.credentials {
             Some((username, password)) => request.basic_auth(username, password.as_ref()),
             None => request,
@@ -321,5 +327,142 @@ fn found_or_none<T>(result: Result<T, RegistryError>) -> Result<Option<T>, Regis
         Ok(found) => Ok(Some(found)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::RegistrySchemas;
+    use crate::wire::{SchemaError, SchemaSource as _};
+    use axum::Router;
+    use axum::http::{HeaderMap, StatusCode as Status, Uri};
+    use std::time::Duration;
+
+    /// A server that answers everything by one function of the request.
+    async fn server<A>(answer: impl Fn(Uri, HeaderMap) -> A + Clone + Send + Sync + 'static) -> config::Registry
+    where
+        A: axum::response::IntoResponse + Send + 'static,
+    {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let app = Router::new().fallback(move |uri: Uri, headers: HeaderMap| {
+            let answer = answer.clone();
+            async move { answer(uri, headers) }
+        });
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        settings(port)
+    }
+
+    fn settings(port: u16) -> config::Registry {
+        config::Registry {
+            url: format!("http://127.0.0.1:{port}/"),
+            username: None,
+            password: None,
+            timeout: config::Delay(Duration::from_millis(500)),
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_go_with_every_kind_of_call() {
+        let mut settings = server(|_, headers: HeaderMap| match headers.get("authorization") {
+            Some(value) if value == "Basic cm91dGVyOnMzY3JldA==" => {
+                (Status::NOT_FOUND, r#"{"error_code":40401,"message":"none"}"#)
+            }
+            _ => (Status::UNAUTHORIZED, r#"{"error_code":40101,"message":"who are you?"}"#),
+        })
+        .await;
+        settings.username = Some("router".to_owned());
+        settings.password = Some(config::Secret::new("s3cret"));
+        let registry = Registry::new(&settings).unwrap();
+        assert_eq!(registry.latest("s").await.unwrap(), None);
+        assert_eq!(registry.level("s").await.unwrap(), None);
+        settings.password = Some(config::Secret::new("wrong"));
+        let registry = Registry::new(&settings).unwrap();
+        for error in [registry.latest("s").await.unwrap_err(), registry.level("s").await.unwrap_err()] {
+            let text = error.to_string();
+            assert!(text.contains("who are you?") && !text.contains("wrong"), "{text}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn only_the_registrys_own_words_make_a_schema_unknown() {
+        let settings = server(|uri: Uri, _| match uri.path() {
+            "/schemas/ids/1" => (Status::NOT_FOUND, r#"{"error_code":40403,"message":"Schema not found"}"#),
+            "/schemas/ids/2" => (Status::NOT_FOUND, "<html>not here</html>"),
+            "/schemas/ids/3" => (Status::NOT_FOUND, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#),
+            "/schemas/ids/4" => (Status::INTERNAL_SERVER_ERROR, r#"{"error_code":50001,"message":"store"}"#),
+            _ => (Status::OK, r#"{"schema":"\"string\""}"#),
+        })
+        .await;
+        let schemas = RegistrySchemas::new(Registry::new(&settings).unwrap(), tokio::runtime::Handle::current());
+        let unknown = schemas.schema(SchemaId(1)).unwrap_err();
+        assert_eq!(unknown, SchemaError::Unknown(SchemaId(1)));
+        for id in [2, 3, 4] {
+            let error = schemas.schema(SchemaId(id)).unwrap_err();
+            assert!(matches!(error, SchemaError::Unavailable { .. }), "{error}");
+        }
+        let error = schemas.schema(SchemaId(5)).unwrap_err();
+        assert_eq!(error.to_string(), "schema id 5 cannot be used: it is a string, not a record");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_registry_that_comes_back_is_asked_again() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let registry = Registry::new(&settings(port)).unwrap();
+        let schemas = RegistrySchemas::new(registry, tokio::runtime::Handle::current());
+        let down = schemas.schema(SchemaId(9)).unwrap_err().to_string();
+        let expected = format!(
+            "schema id 9 cannot be fetched now: the schema registry at 127.0.0.1:{port} cannot be reached: Connection \
+             refused (os error 111); check `registry.url` and that it runs"
+        );
+        assert_eq!(down, expected);
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let body = json!({ "schema": RecordType::Event.schema_text() }).to_string();
+        let app = Router::new().fallback(move || async move { body });
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        assert_eq!(schemas.schema(SchemaId(9)).unwrap().name(), "notilog.v1.Event");
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_does_not_answer_is_given_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let registry = Registry::new(&settings(listener.local_addr().unwrap().port())).unwrap();
+        let error = registry.latest("s").await.unwrap_err().to_string();
+        assert!(error.contains("no answer within `registry.timeout`"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_registry_of_confluent_names_causes_too() {
+        let settings = server(|uri: Uri, _| {
+            assert_eq!(uri.to_string(), "/compatibility/subjects/s/versions?verbose=true");
+            r#"{"is_compatible":false,"messages":["READER_FIELD_MISSING_DEFAULT_VALUE at /fields/1"]}"#
+        })
+        .await;
+        let answer = Registry::new(&settings).unwrap().compatibility("s", "{}").await.unwrap();
+        let causes = vec!["READER_FIELD_MISSING_DEFAULT_VALUE at /fields/1".to_owned()];
+        assert_eq!(answer, Compatibility::Incompatible(causes));
+    }
+
+    #[tokio::test]
+    async fn schemas_that_are_not_registered_are_named_with_what_to_do() {
+        let settings = server(|_, _| (Status::NOT_FOUND, r#"{"error_code":40401,"message":"none"}"#)).await;
+        let error = Registry::new(&settings).unwrap().writer_ids().await.unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "not registered, or in another version: notilog.v1.Event, notilog.v1.Preferences, notilog.v1.Outbound, \
+             notilog.v1.Decision, notilog.v1.DeliveryStatus; run `notilog schemas apply`"
+        );
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_refused_without_showing_it() {
+        for url in ["", "registry:8081", "ftp://user:pass@host/"] {
+            let settings = config::Registry { url: url.to_owned(), ..settings(1) };
+            let error = Registry::new(&settings).unwrap_err().to_string();
+            assert!(error.starts_with("`registry.url` is of no use: ") && !error.contains("pass"), "{error}");
+        }
     }
 }

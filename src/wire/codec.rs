@@ -152,6 +152,69 @@ mod tests {
         for_each_sample!(|record| same(&record));
     }
 
+    /// One JSON array of values for each record: what other languages' libraries are given to write.
+    fn records_json() -> String {
+        fn one<'a, R: Record<'a>>(record: &R, all: &mut serde_json::Map<String, serde_json::Value>) {
+            let values = all.entry(R::TYPE.name()).or_insert_with(|| serde_json::json!([]));
+            values.as_array_mut().unwrap().push(serde_json::to_value(record).unwrap());
+        }
+        let mut all = serde_json::Map::new();
+        for_each_sample!(|record| one(&record, &mut all));
+        serde_json::to_string_pretty(&all).unwrap() + "\n"
+    }
+
+    #[test]
+    fn the_records_that_other_languages_wrote_are_these() {
+        // A difference means: write this text to the file, and run `tests/fixtures/interop/make`.
+        pretty_eq(include_str!("../../tests/fixtures/interop/records.json"), &records_json());
+    }
+
+    fn pretty_eq(file: &str, now: &str) {
+        assert!(file == now, "tests/fixtures/interop/records.json should be:\n{now}");
+    }
+
+    #[test]
+    fn what_other_languages_wrote_reads_as_the_same_records() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/interop/golden.json")).unwrap();
+        let mut nth = std::collections::HashMap::new();
+        let mut compared = 0;
+        for_each_sample!(|record| {
+            let ours = encoders_under_id_1().to_vec(&record).unwrap();
+            let name = name_of(&record);
+            let index = nth.entry(name).and_modify(|n| *n += 1).or_insert(0_usize);
+            for (writer, values) in golden[name].as_object().unwrap() {
+                let theirs = from_hex(values[*index].as_str().unwrap());
+                if writer != "java_blocking" {
+                    assert_eq!(ours, theirs, "{writer} writes {name} otherwise");
+                }
+                reads_as(&theirs, &record);
+                compared += 1;
+            }
+        });
+        assert_eq!(compared, 10 * 4, "ten records by four libraries");
+    }
+
+    fn encoders_under_id_1() -> Encoders {
+        Encoders::new(WriterIds::new([SchemaId(1); 5]))
+    }
+
+    fn name_of<'a, R: Record<'a>>(_: &R) -> &'static str {
+        R::TYPE.name()
+    }
+
+    fn reads_as<'a, R: Record<'a> + PartialEq + std::fmt::Debug>(bytes: &[u8], record: &R) {
+        // The sample is 'static: its bytes must live as long.
+        let bytes: &'static [u8] = bytes.to_vec().leak();
+        let (_, datum) = split(bytes).unwrap();
+        assert_eq!(&decode::<R>(R::TYPE.schema(), datum).unwrap(), record);
+    }
+
+    fn from_hex(text: &str) -> Vec<u8> {
+        let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16).unwrap()).unwrap();
+        text.as_bytes().chunks(2).map(|pair| digit(pair[0]) * 16 + digit(pair[1])).collect()
+    }
+
     /// Reads bytes as each of the records; tells which worked.
     fn read_all(bytes: &[u8]) -> [bool; 5] {
         [

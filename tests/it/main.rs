@@ -6,6 +6,8 @@
 
 mod channels;
 mod delivery;
+mod interop;
 mod kill;
+mod registry;
 mod router;
 mod support;

@@ -12,6 +12,7 @@ use notilog::config::{self, Config, FileChoice, LoadOptions};
 use notilog::delivery;
 use notilog::kafka::admin::{Admin, TopicSpec};
 use notilog::model::{Channel, Class, Policy, Topics};
+use notilog::ops::schemas;
 use notilog::registry::{Registry, RegistrySchemas};
 use notilog::router;
 use notilog::telemetry::clock::Clock;
@@ -307,9 +308,7 @@ pub async fn writer_ids(config: &Config) -> WriterIds {
     static IDS: OnceCell<WriterIds> = OnceCell::const_new();
     *IDS.get_or_init(|| async {
         let registry = Registry::new(&config.registry).unwrap();
-        for record in RecordType::ALL {
-            registry.register(record.subject(), record.schema_text()).await.unwrap();
-        }
+        schemas::apply(&registry, &schemas::wanted()).await.unwrap();
         registry.writer_ids().await.unwrap()
     })
     .await
