@@ -110,6 +110,13 @@ impl Clerk {
         vec![output]
     }
 
+    /// Sends a record to a tier because its recipient has too many waiting already.
+    pub fn make_way(&self, work: &Work) -> Vec<Output> {
+        let output = self.rules.destinations.make_way(work, self.clock.now());
+        self.count(std::slice::from_ref(&output));
+        vec![output]
+    }
+
     /// Judges a record whose turn has come.
     pub fn consider(&mut self, work: &Work) -> Considered {
         let Some(value) = work.record.value.as_deref() else {

@@ -156,6 +156,11 @@ impl Desk {
         self.lanes.push(record.key.as_deref().unwrap_or_default(), class, work);
     }
 
+    /// Whether a record's recipient has too many waiting for it to be taken into their lane.
+    pub fn is_crowded(&self, work: &Work, class: Class) -> bool {
+        self.lanes.is_crowded_by(work.record.key.as_deref().unwrap_or_default(), class)
+    }
+
     /// Whose turn it is, if a call may start now.
     pub fn next(&mut self, now: Timestamp) -> Option<(Ticket, Work)> {
         match self.breaker.leave(now) {

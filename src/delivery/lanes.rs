@@ -15,6 +15,9 @@ use crate::model::Class;
 /// So many urgent items in a row, and one of the others is served, so that a flood of urgent ones starves nobody.
 const URGENT_IN_A_ROW: u32 = 64;
 
+/// One key may have this part of a queue that is more than half full.
+const CROWD: usize = 8;
+
 /// How much there may be at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -110,6 +113,14 @@ impl<T> Lanes<T> {
     /// Whether one more item of this class may be queued.
     pub fn may_push(&self, class: Class) -> bool {
         *self.queued.of(class) < self.limits.queued
+    }
+
+    /// Whether a key has more than its share of a queue that fills up: one recipient with thousands of records and a
+    /// slow endpoint would leave no room for anybody else.
+    pub fn is_crowded_by(&self, key: &[u8], class: Class) -> bool {
+        let (limit, queued) = (self.limits.queued, *self.queued.of(class));
+        let depth = || self.by_key.get(key).map_or(0, |lane| self.slots[*lane].waiting.of(class).len());
+        queued >= limit / 2 && depth() >= (limit / CROWD).max(1)
     }
 
     /// Queues an item behind those of its key and class.
@@ -302,6 +313,18 @@ mod tests {
         lanes.push(b"patient", Class::Main, 9_999);
         let place = drain(&mut lanes).iter().position(|item| *item == 9_999).unwrap();
         assert_eq!(place, URGENT_IN_A_ROW as usize);
+    }
+
+    #[test]
+    fn one_recipient_gets_no_more_than_a_share_of_a_queue_that_fills_up() {
+        let mut lanes = Lanes::new(Limits { in_flight: 1, queued: 16 });
+        for item in 0..8 {
+            assert!(!lanes.is_crowded_by(b"flood", Class::Main), "there is room: {item}");
+            lanes.push(b"flood", Class::Main, item);
+        }
+        assert!(lanes.is_crowded_by(b"flood", Class::Main));
+        assert!(!lanes.is_crowded_by(b"ada", Class::Main));
+        assert!(!lanes.is_crowded_by(b"flood", Class::Urgent));
     }
 
     #[test]

@@ -85,6 +85,16 @@ impl Destinations {
         self.to_tier(taken, remaining, &taken.headers)
     }
 
+    /// Sends a record to a tier because its recipient has too many waiting already, a longer one each time. Nothing is
+    /// concluded, and no attempt was made.
+    pub fn make_way(&self, taken: &Work, now: Timestamp) -> Output {
+        let waited = self.tier_of(&taken.record.partition.topic).unwrap_or(Duration::ZERO);
+        let longer = self.tiers.iter().copied().filter(|tier| *tier > waited).min();
+        let delay = longer.or(self.tiers.iter().copied().max()).unwrap_or(waited);
+        let headers = self.waiting(taken, taken.headers.attempt, Reason::Throttled, now.plus(delay));
+        self.to_tier(taken, delay, &headers)
+    }
+
     /// The outbound record of an endpoint that took the place of another; `others` are all that did.
     ///
     /// # Errors
@@ -202,6 +212,11 @@ impl Destinations {
     }
 
     fn park(&self, taken: &Work, conclusion: &Conclusion, at: Timestamp, now: Timestamp) -> Output {
+        self.to_tier(taken, at.since(now), &self.waiting(taken, conclusion.attempts, conclusion.reason, at))
+    }
+
+    /// The headers of a record that waits: where it was first written stays, as do run and nonce.
+    fn waiting(&self, taken: &Work, attempt: u32, reason: Reason, at: Timestamp) -> TierHeaders {
         let record = &*taken.record;
         let first_written = || Origin {
             topic: record.partition.topic.clone(),
@@ -209,14 +224,13 @@ impl Destinations {
             offset: record.offset,
             timestamp: Timestamp(record.timestamp_ms),
         };
-        let headers = TierHeaders {
-            attempt: conclusion.attempts,
+        TierHeaders {
+            attempt,
             not_before: Some(at),
             original: Some(taken.headers.original.clone().unwrap_or_else(first_written)),
-            error_code: Some(conclusion.reason.as_str().to_owned()),
+            error_code: Some(reason.as_str().to_owned()),
             ..TierHeaders::clone(&taken.headers)
-        };
-        self.to_tier(taken, at.since(now), &headers)
+        }
     }
 
     /// The same partition number as the record's: the worker that owns it knows the recipient's lane.
@@ -398,6 +412,29 @@ mod tests {
         let kept = TierHeaders::parse(hop.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
         assert_eq!(kept.unwrap(), headers);
         assert_eq!(hop.value, record.value);
+    }
+
+    #[test]
+    fn who_makes_way_waits_longer_each_time_and_loses_no_attempt() {
+        let mut work = samples::work(samples::first_attempt());
+        let mut topics = Vec::new();
+        for _ in 0..4 {
+            let output = destinations().make_way(&work, NOW);
+            assert_eq!(
+                (header(&output, "notify-attempt"), header(&output, "notify-error-code")),
+                (Some("0"), Some("throttled"))
+            );
+            assert_eq!(header(&output, "notify-original-topic"), Some("notify.outbound.email"));
+            let record = OwnedRecord {
+                partition: crate::kafka::TopicPartition::new(output.topic.clone(), 3),
+                headers: output.headers,
+                ..samples::first_attempt()
+            };
+            topics.push(output.topic);
+            work = samples::work(record);
+        }
+        let tiers = ["10s", "1m", "10m", "10m"].map(|tier| format!("notify.outbound.email.retry.{tier}"));
+        assert_eq!(topics, tiers);
     }
 
     #[test]

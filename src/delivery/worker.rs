@@ -429,7 +429,12 @@ impl Worker {
         match self.clerk.take(record, waited) {
             Ok(work) => {
                 let class = class.unwrap_or_else(|| self.clerk.class(&work));
-                self.desk.enqueue(work, class);
+                if self.desk.is_crowded(&work, class) {
+                    let outputs = self.clerk.make_way(&work);
+                    self.desk.settle(work, outputs);
+                } else {
+                    self.desk.enqueue(work, class);
+                }
             }
             Err((work, outputs)) => self.desk.settle(work, outputs),
         }
