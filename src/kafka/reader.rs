@@ -126,6 +126,16 @@ pub fn scan(kafka: &Kafka, scan: Scan<'_>, mut each: impl FnMut(Record) -> Contr
     Ok(())
 }
 
+/// Where the log of each partition ends now.
+pub fn ends(kafka: &Kafka, topic: &str) -> Result<BTreeMap<i32, i64>, ReadError> {
+    let reader = Reader::open(kafka, topic)?;
+    let end_of = |partition| {
+        let watermarks = reader.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT);
+        watermarks.map(|(_, high)| (partition, high)).map_err(|error| reader.failed(&error))
+    };
+    (0..reader.partitions()?).map(end_of).collect()
+}
+
 /// The one record at a place, if it is still there.
 pub fn record_at(kafka: &Kafka, topic: &str, partition: i32, offset: i64) -> Result<Option<Record>, ReadError> {
     let mut found = None;

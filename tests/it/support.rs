@@ -242,6 +242,35 @@ telemetry.listen = "127.0.0.1:0"
         Program(child)
     }
 
+    /// What the programs of this world logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Waits until the programs of this world logged `text` so many times.
+    pub async fn wait_for_log(&self, text: &str, times: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.log().matches(text).count() < times {
+            assert!(Instant::now() < deadline, "`{text}` was not logged {times} times:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until someone writes to a topic.
+    pub async fn wait_for_end_to_move(&self, topic: &str) {
+        let (kafka, topic) = (self.config.kafka.clone(), topic.to_owned());
+        tokio::task::spawn_blocking(move || {
+            let ends = || notilog::kafka::reader::ends(&kafka, &topic).unwrap();
+            let (before, deadline) = (ends(), Instant::now() + PATIENCE);
+            while ends() == before {
+                assert!(Instant::now() < deadline, "nobody wrote to {topic}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        })
+        .await
+        .unwrap();
+    }
+
     /// What the programs of this world logged.
     pub fn log_file(&self) -> PathBuf {
         self.folder.path().join("log")

@@ -1,7 +1,7 @@
 """A Kafka client that is not notilog's: confluent-kafka with its Avro serializers, for tests.
 
 client.py produce RECORD          lines of JSON on stdin: {"topic", "key", "value" | "raw" (hex) | neither, "headers"}
-client.py load TOPIC EVENTS USERS RATE  order events e-0 … for users u-0 …, keyed by recipient, RATE a second
+client.py load TOPIC FIRST EVENTS USERS RATE   order events e-FIRST … for users u-0 …, keyed by recipient, RATE a second
 client.py count TOPIC...          records (not transaction markers) in these topics up to now, under read_committed
 client.py read TOPIC...           every record up to now under read_committed, decoded, as lines of JSON
 """
@@ -76,7 +76,7 @@ def plain(value):
     return value
 
 
-def load(topic, events, users, rate):
+def load(topic, first, events, users, rate):
     client = registry()
     schema = client.get_latest_version("notilog.v1.Event").schema.schema_str
     conf = {
@@ -88,8 +88,8 @@ def load(topic, events, users, rate):
     producer = Producer({"bootstrap.servers": KAFKA, "partitioner": "murmur2_random", "linger.ms": 20})
     start = time.time()
     now = int(start * 1000)
-    for number in range(events):
-        time.sleep(max(0, start + number / rate - time.time()))
+    for number in range(first, first + events):
+        time.sleep(max(0, start + (number - first) / rate - time.time()))
         user = f"u-{number % users}"
         event = {
             "id": f"e-{number}",
