@@ -74,6 +74,7 @@ pub(super) static ROOT: Shape = Shape::Section(&[
         Shape::Section(&[
             must("group", Shape::Text(name)),
             must("instance", Shape::Text(name)),
+            must("static_membership", Shape::Flag),
             must("shards", Shape::Whole(1, 1_024)),
             must("commit_interval", Shape::Delay(1)),
             must("max_transaction_records", POSITIVE),
