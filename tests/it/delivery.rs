@@ -11,7 +11,8 @@ use notilog::policy;
 use notilog::wire::RecordType;
 use serde_json::{Value, json};
 
-use crate::channels::{StandIn, email, unique};
+use crate::channels::email;
+use crate::stand_in::{StandIn, unique};
 use crate::support::{Running, World, now, person, with};
 
 /// Short tiers, so that a retry is a matter of seconds.

@@ -10,4 +10,5 @@ mod interop;
 mod kill;
 mod registry;
 mod router;
+mod stand_in;
 mod support;

@@ -3,7 +3,7 @@
 //! Invariant: a connection whose last exchange did not end cleanly never serves another mail. A future that is
 //! dropped takes its connection with it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
@@ -11,9 +11,9 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{Error, response::Response};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
 
 use super::outcome::{Failure, Reply, Stage};
+use crate::telemetry::clock::steady_now;
 
 /// An idle connection is not used after this: servers close theirs after 5 minutes at the earliest (RFC 5321,
 /// section 4.5.3.2.7), many much sooner.
@@ -118,7 +118,7 @@ impl Pool {
     pub(super) fn give_back(&self, connection: AsyncSmtpConnection, state: Used) {
         if !connection.has_broken() {
             let runtime = tokio::runtime::Handle::current().id();
-            self.idle.lock().push(Idle { connection, state, since: Instant::now(), runtime });
+            self.idle.lock().push(Idle { connection, state, since: steady_now(), runtime });
         }
     }
 

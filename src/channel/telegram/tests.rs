@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::*;
 use crate::channel::EventFacts;
 use crate::config::{Delay, Secret};
+use crate::telemetry::clock::steady_now;
 
 const TOKEN: &str = "4711:hidden_Token-1";
 
@@ -105,7 +106,7 @@ async fn the_limit_is_of_what_is_seen(#[case] text: &str, #[case] html: bool, #[
 #[tokio::test]
 async fn an_error_of_the_server_holds_nobody_up() {
     let (url, _) = api(502, "<html>Bad Gateway</html>", Duration::ZERO).await;
-    let started = tokio::time::Instant::now();
+    let started = steady_now();
     let outcome = channel(&url).deliver(&message("7", "x", false)).await;
     assert_eq!(outcome.result, Verdict::Retry { reason: Reason::ProviderError, after: None });
     assert_eq!(outcome.code.as_deref(), Some("http_502"));
