@@ -81,6 +81,7 @@ pub(super) static ROOT: Shape = Shape::Section(&[
             must("recipient_grace", Shape::Delay(0)),
             must("tiers", Shape::Rising),
             must("queue_kib", Shape::Whole(64, 2_097_151)),
+            must("static_membership", Shape::Flag),
         ]),
     ),
     must(
