@@ -74,7 +74,6 @@ pub(super) static ROOT: Shape = Shape::Section(&[
         Shape::Section(&[
             must("group", Shape::Text(name)),
             must("instance", Shape::Text(name)),
-            must("static_membership", Shape::Flag),
             must("shards", Shape::Whole(1, 1_024)),
             must("commit_interval", Shape::Delay(1)),
             must("max_transaction_records", POSITIVE),
@@ -89,6 +88,7 @@ pub(super) static ROOT: Shape = Shape::Section(&[
         Shape::Section(&[
             must("group", Shape::Text(name)),
             must("instance", Shape::Text(name)),
+            must("static_membership", Shape::Flag),
             must("tiers", Shape::Rising),
             must("backoff", Shape::List { of: &Shape::Delay(1), min: 1 }),
             must("jitter_percent", Shape::Whole(0, 100)),

@@ -95,6 +95,8 @@ pub struct Delivery {
     pub group: String,
     /// See [`Router::instance`].
     pub instance: String,
+    /// See [`Router::static_membership`].
+    pub static_membership: bool,
     /// Delays of `notify.outbound.<channel>.retry.<delay>`, rising.
     pub tiers: Vec<Delay>,
     /// How long to wait before the second, third, … attempt; the last one repeats.

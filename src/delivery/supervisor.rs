@@ -219,7 +219,7 @@ impl Recipe {
             kafka: &self.config.kafka,
             group: &destinations.group,
             topics: &destinations.inputs(),
-            instance_id: None,
+            instance_id: delivery.static_membership.then_some(id.as_str()),
             assignor: Assignor::Range,
             queue_kib: QUEUE_KIB,
             split: |_| true,
