@@ -6,7 +6,7 @@
 
 use jiff::civil::{Date, DateTime, Weekday};
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::{SignedDuration, Timestamp as Moment};
+use jiff::{SignedDuration, Timestamp as Moment, ToSpan as _};
 
 use crate::model::{QuietHours, Timestamp};
 
@@ -17,8 +17,8 @@ const MINUTES_PER_DAY: u16 = 24 * 60;
 /// Quiet hours that follow each other longer than this are looked at again after it.
 const HORIZON: SignedDuration = SignedDuration::from_hours(8 * 24);
 
-/// No zone sets its clock by more than this (Antarctica/Troll: two hours), save for a change of date line.
-const LARGEST_JUMP: SignedDuration = SignedDuration::from_hours(3);
+/// In minutes: no zone sets its clock by more (Antarctica/Troll: two hours), save for a change of date line.
+const LARGEST_JUMP: i32 = 3 * 60;
 
 /// [`QuietHours`] as numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,17 +47,22 @@ impl QuietSpan {
         Ok(QuietSpan { days, from, to })
     }
 
-    /// When the span that starts on `date` ends, if `at` lies in it. `reading` is the clock at `at`.
-    fn end_if_within(self, zone: &TimeZone, date: Date, at: Moment, reading: DateTime) -> Option<Moment> {
-        if self.days & (1 << date.weekday().to_monday_zero_offset()) == 0 {
+    /// Whether a clock that reads `elapsed` minutes after the midnight that starts the span's day can be within it. In
+    /// whole numbers, so that most questions are answered without asking the zone.
+    fn is_near(self, elapsed: i32) -> bool {
+        i32::from(self.from) - LARGEST_JUMP <= elapsed && elapsed < i32::from(self.to) + LARGEST_JUMP
+    }
+
+    fn starts_on(self, date: Date) -> bool {
+        self.days & (1 << date.weekday().to_monday_zero_offset()) != 0
+    }
+
+    /// When the span that starts on `date` ends, if `at` lies in it.
+    fn end_if_within(self, zone: &TimeZone, date: Date, at: Moment) -> Option<Moment> {
+        if !self.starts_on(date) || at < first_reading(zone, minute_of(date, self.from)?)? {
             return None;
         }
-        let (from, to) = (minute_of(date, self.from)?, minute_of(date, self.to)?);
-        let near = from.checked_sub(LARGEST_JUMP).ok()? <= reading && reading < to.checked_add(LARGEST_JUMP).ok()?;
-        if !near || at < first_reading(zone, from)? {
-            return None;
-        }
-        last_reading(zone, to).filter(|end| at < *end)
+        last_reading(zone, minute_of(date, self.to)?).filter(|end| at < *end)
     }
 }
 
@@ -90,10 +95,13 @@ pub fn quiet_until(hours: &[QuietHours<'_>], zone: &TimeZone, at: Timestamp) -> 
 /// on the next day.
 fn end_of_span(span: QuietSpan, zone: &TimeZone, at: Moment) -> Option<Moment> {
     let reading = zone.to_datetime(at);
-    let today = reading.date();
-    let yesterday = today.yesterday().ok();
-    let starts = [yesterday.and_then(|day| day.yesterday().ok()), yesterday, Some(today), today.tomorrow().ok()];
-    starts.into_iter().flatten().filter_map(|date| span.end_if_within(zone, date, at, reading)).max()
+    let minute = i32::from(reading.hour()) * 60 + i32::from(reading.minute());
+    let near = (-1..=2_i32).filter(|days_ago| span.is_near(minute + days_ago * i32::from(MINUTES_PER_DAY)));
+    let ends = near.filter_map(|days_ago| {
+        let date = reading.date().checked_sub(days_ago.days()).ok()?;
+        span.end_if_within(zone, date, at)
+    });
+    ends.max()
 }
 
 /// The first moment at which the clock reads `reading` or later.
