@@ -6,6 +6,7 @@
 mod completions;
 mod config;
 mod confirm;
+mod deliver;
 mod dlq;
 mod doctor;
 mod emit;
@@ -22,6 +23,7 @@ mod schemas;
 mod start;
 mod status;
 mod topics;
+mod up;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,6 +68,8 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Router(router::RouterArgs),
+    Deliver(deliver::DeliverArgs),
+    Up(up::UpArgs),
     Topics(topics::TopicsArgs),
     Schemas(schemas::SchemasArgs),
     Emit(emit::EmitArgs),
@@ -126,6 +130,8 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
     match command {
         Command::Router(args) => router::run(&global, args).await,
+        Command::Deliver(args) => deliver::run(&global, args).await,
+        Command::Up(args) => up::run(&global, args).await,
         Command::Topics(args) => topics::run(&global, args).await,
         Command::Schemas(args) => schemas::run(&global, args).await,
         Command::Emit(args) => emit::run(&global, args).await,

@@ -7,7 +7,7 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("group.id", "group names are set by role (router.group, delivery.group) under kafka.topic_prefix"),
     (
         "group.instance.id",
-        "static members share a name; instances are told apart by router.instance and delivery.instance",
+        "it is made of group, instance and shard; router.static_membership turns static membership on",
     ),
     ("group.protocol", "the next-generation protocol of librdkafka still has a fatal error after max.poll.interval.ms"),
     ("group.remote.assignor", "belongs to the next-generation group protocol, which is not used"),

@@ -7,15 +7,19 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewPartitions, NewTopic, OwnedResourceSpecifier,
     ResourceSpecifier, TopicReplication,
 };
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::util::Timeout;
 use serde::Serialize;
 
-use super::client::{Context, Kind, base_config};
+use super::client::{Context, Kind, base_config, hear_out};
 use crate::config::Kafka;
 
 /// For one request to the controller or the brokers.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often, and how long between, to look whether a change shows.
+const SHOWN_TRIES: usize = 100;
+const SHOWN_PAUSE: Duration = Duration::from_millis(50);
 
 /// What went wrong with a cluster or a topic.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -81,16 +85,24 @@ pub struct TopicSpec {
 /// A cluster's administration.
 pub struct Admin {
     client: AdminClient<Context>,
+    /// Asks for metadata: unlike the admin client, it can be made to say why a call failed.
+    observer: BaseConsumer<Context>,
     bootstrap: String,
 }
 
 impl Admin {
-    /// Makes the client; does not connect yet.
+    /// Makes the clients; does not connect yet.
     pub fn new(kafka: &Kafka) -> Result<Self, AdminError> {
-        let client: AdminClient<Context> = base_config(kafka, Kind::Admin, "admin", &[])
+        let failed = |error: KafkaError| AdminError::Client(error.to_string());
+        let client =
+            base_config(kafka, Kind::Admin, "admin", &[]).create_with_context(Context::default()).map_err(failed)?;
+        let observer = base_config(kafka, Kind::Consumer, "admin", &[])
+            // librdkafka wants a name even of a consumer that joins no group; nothing is committed under it.
+            .set("group.id", format!("{}notilog-admin", kafka.topic_prefix))
+            .set("enable.auto.commit", "false")
             .create_with_context(Context::default())
-            .map_err(|error| AdminError::Client(error.to_string()))?;
-        Ok(Admin { client, bootstrap: kafka.bootstrap_servers.clone() })
+            .map_err(failed)?;
+        Ok(Admin { client, observer, bootstrap: kafka.bootstrap_servers.clone() })
     }
 
     /// How many brokers the cluster has; an error when none can be reached.
@@ -144,14 +156,24 @@ impl Admin {
             let refusal = refusals.as_ref().map(|refusals| refusals.get(&spec.name).copied()).map_err(Clone::clone);
             self.outcome("create", &spec.name, refusal)
         };
-        specs.iter().map(outcome).collect()
+        let outcomes: Vec<Result<(), AdminError>> = specs.iter().map(outcome).collect();
+        let created = specs.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        let names: Vec<String> = created.map(|(spec, _)| spec.name.clone()).collect();
+        self.shown(&names, |states| {
+            names.iter().all(|name| states.get(name).is_some_and(|state| state.leaderless == 0))
+        })
+        .await;
+        outcomes
     }
 
     /// Raises a topic's partition count. Keys move to other partitions.
     pub async fn raise_partitions(&self, topic: &str, to: i32) -> Result<(), AdminError> {
         let new = NewPartitions::new(topic, usize::try_from(to).unwrap_or(0));
         let results = self.client.create_partitions([&new], &self.options()).await;
-        self.outcome("add partitions to", topic, results.map(|results| results.into_iter().find_map(failed)))
+        self.outcome("add partitions to", topic, results.map(|results| results.into_iter().find_map(failed)))?;
+        let all_there = |state: &TopicState| state.partitions >= to && state.leaderless == 0;
+        self.shown(&[topic.to_owned()], |states| states.get(topic).is_some_and(all_there)).await;
+        Ok(())
     }
 
     /// Sets `changes` on a topic and leaves its other own settings as they are.
@@ -167,7 +189,14 @@ impl Admin {
         let alter = all.iter().fold(alter, |alter, (name, value)| alter.set(name, value));
         let results = self.client.alter_configs([&alter], &self.options()).await;
         let failed = |result: Result<_, (_, RDKafkaErrorCode)>| result.err().map(|(_, code)| code);
-        self.outcome("alter", topic, results.map(|results| results.into_iter().find_map(failed)))
+        self.outcome("alter", topic, results.map(|results| results.into_iter().find_map(failed)))?;
+        let taken = |state: &TopicState| {
+            let shows =
+                |(name, value): (&String, &String)| state.config.get(name).is_some_and(|now| now.value == *value);
+            changes.iter().all(shows)
+        };
+        self.shown(&[topic.to_owned()], |states| states.get(topic).is_some_and(taken)).await;
+        Ok(())
     }
 
     /// Deletes topics with all they hold; for tests and for cleaning up after them.
@@ -188,8 +217,7 @@ impl Admin {
         topic: Option<&str>,
         read: impl FnOnce(&rdkafka::metadata::Metadata) -> T,
     ) -> Result<T, AdminError> {
-        self.client
-            .inner()
+        self.observer
             .fetch_metadata(topic, REQUEST_TIMEOUT)
             .map(|metadata| read(&metadata))
             .map_err(|error| self.unreachable(&error))
@@ -204,17 +232,27 @@ impl Admin {
         match result {
             Ok(None) => Ok(()),
             Ok(Some(code)) => Err(refused(action, topic, code)),
-            Err(error) => Err(AdminError::Refused {
-                action,
-                topic: topic.to_owned(),
-                cause: self.client.inner().context().diagnostics().explain(&error),
-            }),
+            Err(error) => Err(AdminError::Refused { action, topic: topic.to_owned(), cause: self.explain(&error) }),
         }
     }
 
     fn unreachable(&self, error: &KafkaError) -> AdminError {
-        let cause = self.client.inner().context().diagnostics().explain(error);
-        AdminError::Unreachable { bootstrap: self.bootstrap.clone(), cause }
+        AdminError::Unreachable { bootstrap: self.bootstrap.clone(), cause: self.explain(error) }
+    }
+
+    fn explain(&self, error: &KafkaError) -> String {
+        hear_out(&self.observer);
+        self.observer.context().diagnostics().explain(error)
+    }
+
+    /// Waits until the brokers show what was changed: a change is acknowledged before every broker has heard of it.
+    async fn shown(&self, names: &[String], done: impl Fn(&BTreeMap<String, TopicState>) -> bool) {
+        for _ in 0..SHOWN_TRIES {
+            if self.describe(names).await.is_ok_and(|states| done(&states)) {
+                return;
+            }
+            tokio::time::sleep(SHOWN_PAUSE).await;
+        }
     }
 
     fn options(&self) -> AdminOptions {

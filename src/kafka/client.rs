@@ -3,12 +3,13 @@
 //! Invariant: what a role sets to keep a guarantee is set after the operator's properties and wins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 
@@ -220,6 +221,17 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {}
+
+/// Lets a consumer hand out the errors and logs that piled up while a call blocked, so that the call's failure can be
+/// explained. For consumers that have nothing assigned yet.
+pub(super) fn hear_out(consumer: &BaseConsumer<Context>) {
+    const POLLS: usize = 50;
+    const POLL: Duration = Duration::from_millis(2);
+    for _ in 0..POLLS {
+        // What it returns was handed to the context as well.
+        let _ = consumer.poll(POLL);
+    }
+}
 
 #[cfg(test)]
 mod tests {

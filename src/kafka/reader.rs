@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Context, Diagnostics, Kind, base_config};
+use super::client::{Context, Diagnostics, Kind, base_config, hear_out};
 use super::partition_of;
 use crate::config::Kafka;
 use crate::model::Timestamp;
@@ -109,6 +109,8 @@ pub fn scan(kafka: &Kafka, scan: Scan<'_>, mut each: impl FnMut(Record) -> Contr
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 open.remove(&partition);
             }
+            // librdkafka connects again by itself; if it cannot, the scan stalls and says so.
+            Some(Err(error)) if is_passing(&error) => {}
             Some(Err(error)) => return Err(reader.failed(&error)),
             Some(Ok(message)) => {
                 quiet = Duration::ZERO;
@@ -134,6 +136,12 @@ pub fn ends(kafka: &Kafka, topic: &str) -> Result<BTreeMap<i32, i64>, ReadError>
         watermarks.map(|(_, high)| (partition, high)).map_err(|error| reader.failed(&error))
     };
     (0..reader.partitions()?).map(end_of).collect()
+}
+
+fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
+    let passing = [AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve];
+    error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
 }
 
 /// The one record at a place, if it is still there.
@@ -249,7 +257,10 @@ impl Reader {
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
                 "this principal may not read it; grant READ and DESCRIBE".to_owned()
             }
-            _ => self.diagnostics.explain(error),
+            _ => {
+                hear_out(&self.consumer);
+                self.diagnostics.explain(error)
+            }
         };
         ReadError::Failed { topic: self.topic.clone(), cause }
     }

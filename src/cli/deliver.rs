@@ -1,0 +1,56 @@
+//! `notilog deliver`.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::process::{Process, Role};
+use super::{Exit, Failure, Global};
+use crate::channel::{self, Templates};
+use crate::delivery;
+use crate::model::Channel;
+
+/// Delivers notifications: hands outbound records to providers, retries, writes statuses
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  notilog deliver --channel email --channel webhook")]
+pub(super) struct DeliverArgs {
+    /// Channel to deliver by; may be given several times [default: every configured one]
+    #[arg(long, value_name = "CHANNEL", value_parser = channel_name)]
+    channel: Vec<Channel>,
+}
+
+pub(super) fn channel_name(text: &str) -> Result<Channel, String> {
+    text.parse().map_err(|()| {
+        let all: Vec<&str> = Channel::ALL.iter().map(|channel| channel.as_str()).collect();
+        format!("one of {}", all.join(", "))
+    })
+}
+
+pub(super) async fn run(global: &Global, args: DeliverArgs) -> Result<Exit, Failure> {
+    let Some(process) = Process::start(global).await? else { return Ok(Exit::Done) };
+    let role = role(&process, &args.channel)?;
+    process.run(vec![role]).await
+}
+
+/// Delivery by `wanted` channels, or by every configured one when none is named.
+pub(super) fn role(process: &Process, wanted: &[Channel]) -> Result<Role, Failure> {
+    let mut channels = channel::build(&process.config.channels)?;
+    if let Some(missing) = wanted.iter().find(|name| channels.iter().all(|channel| channel.name() != **name)) {
+        return Err(Failure::Usage(format!("--channel {missing}: it is not configured; add `[channels.{missing}]`")));
+    }
+    channels.retain(|channel| wanted.is_empty() || wanted.contains(&channel.name()));
+    let settings = &process.config.templates;
+    let templates = Templates::load(&settings.dir, &settings.default_locale)?;
+    let setup = delivery::Setup {
+        config: process.config.clone(),
+        policy: process.policy.clone(),
+        channels,
+        templates: Arc::new(templates),
+        schemas: process.schemas.clone(),
+        writer_ids: process.writer_ids,
+        clock: process.clock.clone(),
+        readiness: process.readiness.clone(),
+        stop: process.stop.clone(),
+    };
+    Ok(("deliver", Box::pin(async move { Ok(delivery::run(setup).await?) })))
+}

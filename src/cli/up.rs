@@ -1,0 +1,19 @@
+//! `notilog up`.
+
+use clap::Args;
+
+use super::process::Process;
+use super::{Exit, Failure, Global, deliver, router};
+
+/// Runs all roles in one process: router, and delivery by every configured channel
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  notilog up --config notilog.toml")]
+pub(super) struct UpArgs {}
+
+pub(super) async fn run(global: &Global, _: UpArgs) -> Result<Exit, Failure> {
+    let Some(process) = Process::start(global).await? else { return Ok(Exit::Done) };
+    let mut roles = vec![router::role(&process)];
+    let delivery = deliver::role(&process, &[])?;
+    roles.push(delivery);
+    process.run(roles).await
+}
