@@ -50,11 +50,11 @@ fetch_for() {
   exec 8>"$NOTILOG_DOWNLOADS/.lock"
   flock 8
   (
-    [[ $names != *" kafka "* ]] || fetch_kafka_once
+    [[ $names != *" kafka "* && $names != *" secure_kafka "* ]] || fetch_kafka_once
     [[ $names != *" registry "* ]] || fetch_registry_once
   ) &
   jobs+=($!)
-  if [[ $names == *" smtp "* || $names == *" webhook "* ]]; then
+  if [[ $names == *" smtp "* || $names == *" webhook "* || $names == *" secure_kafka "* ]]; then
     fetch_python_once &
     jobs+=($!)
   fi

@@ -4,18 +4,25 @@
 kafka_ports() { say "$NOTILOG_KAFKA_PORT NOTILOG_KAFKA_PORT" "$NOTILOG_KAFKA_CONTROLLER_PORT NOTILOG_KAFKA_CONTROLLER_PORT"; }
 kafka_address() { say "127.0.0.1:$NOTILOG_KAFKA_PORT"; }
 
-# The short session lets a killed broker come back at once: its id stays taken until the old one ends.
 kafka_properties() {
   cat <<EOF
-process.roles=broker,controller
-node.id=1
 listeners=PLAINTEXT://127.0.0.1:$NOTILOG_KAFKA_PORT,CONTROLLER://127.0.0.1:$NOTILOG_KAFKA_CONTROLLER_PORT
 advertised.listeners=PLAINTEXT://127.0.0.1:$NOTILOG_KAFKA_PORT
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
-controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=127.0.0.1:$NOTILOG_KAFKA_CONTROLLER_PORT
 log.dirs=$(data_dir kafka)/log
+EOF
+  single_node_properties
+}
+
+# What a broker that is also the controller, and alone, needs. The short session lets a killed broker come back at
+# once: its id stays taken until the old one ends.
+single_node_properties() {
+  cat <<EOF
+process.roles=broker,controller
+node.id=1
+controller.listener.names=CONTROLLER
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 offsets.topic.replication.factor=1
@@ -46,23 +53,27 @@ rootLogger.appenderRef.out.ref=out
 EOF
 }
 
-start_kafka() {
-  local data jars=$NOTILOG_DOWNLOADS/kafka config
-  data=$(data_dir kafka)
+start_kafka() { start_broker kafka kafka_properties "${NOTILOG_KAFKA_JAVA_OPTS:--Xms256m -Xmx768m -XX:+UseSerialGC}"; }
+
+# start_broker NAME PROPERTIES JAVA_OPTIONS FORMAT_OPTION...: formats the storage of a node that has none, and starts it.
+start_broker() {
+  local name=$1 properties=$2 java_options=$3 data jars=$NOTILOG_DOWNLOADS/kafka config
+  shift 3
+  data=$(data_dir "$name")
   config=$data/server.properties
   mkdir -p "$data/log"
-  kafka_properties >"$config"
+  "$properties" >"$config"
   kafka_log4j >"$data/log4j2.properties"
   if [[ ! -f $data/log/meta.properties ]]; then
     # A Kafka id is 16 bytes in URL-safe base64; the first letter is ours, for it must not be a dash.
     java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$jars/*" \
       "-Dlog4j2.configurationFile=$data/log4j2.properties" kafka.tools.StorageTool format --standalone \
-      -t "N$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 2-22)" -c "$config" \
-      >"$(log_file kafka-format)" 2>&1 || die "Kafka's storage could not be formatted: see $(log_file kafka-format)"
+      -t "N$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 2-22)" -c "$config" "$@" \
+      >"$(log_file "$name-format")" 2>&1 ||
+      die "Kafka's storage could not be formatted: see $(log_file "$name-format")"
   fi
   # shellcheck disable=SC2086  # a list of options
-  spawn kafka java ${NOTILOG_KAFKA_JAVA_OPTS:--Xms256m -Xmx768m -XX:+UseSerialGC} \
-    "-Dlog4j2.configurationFile=$data/log4j2.properties" -Djava.awt.headless=true \
+  spawn "$name" java $java_options "-Dlog4j2.configurationFile=$data/log4j2.properties" -Djava.awt.headless=true \
     -cp "$jars/*" kafka.Kafka "$config"
 }
 

@@ -60,7 +60,7 @@ stop_service() {
     sleep 0.1
     ((++waited))
   done
-  say "$(printf '%-9s stopped' "$name")"
+  say "$(printf '%-12s stopped' "$name")"
 }
 
 port_is_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
