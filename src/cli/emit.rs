@@ -11,7 +11,7 @@ use super::progress::Progress;
 use super::{Exit, Failure, Global};
 use crate::model::Priority;
 use crate::ops::documents::{EventDocument, Moment};
-use crate::ops::emit::{Checks, Emitted, emit, source_rules};
+use crate::ops::emit::{Checks, Emitted, emit};
 use crate::ops::session::Session;
 use crate::policy;
 
@@ -110,7 +110,7 @@ fn checks(session: &Session) -> Result<Checks, Failure> {
             "{errors}\nevents are checked against the policies; set policies.dir, or give --unchecked"
         ))
     })?;
-    Ok(Checks { policy, sources: source_rules(&session.config) })
+    Ok(Checks { policy, sources: session.config.source_rules() })
 }
 
 impl EmitArgs {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::{Channel, Priority, format_delay, parse_delay};
+use crate::model::{Channel, Priority, SourceRule, format_delay, parse_delay};
 
 /// All of `notilog.toml`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,6 +34,19 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// Metrics, health and logs.
     pub telemetry: Telemetry,
+}
+
+impl Config {
+    /// What producers may claim, as the decision chain asks it.
+    pub fn source_rules(&self) -> Vec<SourceRule> {
+        let rule = |source: &Source| SourceRule {
+            topics: source.topics.clone(),
+            tenants: source.tenants.clone(),
+            categories: source.categories.clone(),
+            max_priority: source.max_priority,
+        };
+        self.sources.iter().map(rule).collect()
+    }
 }
 
 /// How to reach Kafka.

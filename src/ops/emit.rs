@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use super::documents::EventDocument;
 use super::session::{OpsError, Session};
-use crate::config::Config;
 use crate::decide::judge_event;
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::model::{Event, Policy, RecipientKey, SourceRule, Timestamp};
@@ -42,17 +41,6 @@ struct Ready {
     key: Option<String>,
     value: Vec<u8>,
     headers: Vec<(String, Option<Vec<u8>>)>,
-}
-
-/// The rules that the router asks, from the configuration.
-pub fn source_rules(config: &Config) -> Vec<SourceRule> {
-    let rule = |source: &crate::config::Source| SourceRule {
-        topics: source.topics.clone(),
-        tenants: source.tenants.clone(),
-        categories: source.categories.clone(),
-        max_priority: source.max_priority,
-    };
-    config.sources.iter().map(rule).collect()
 }
 
 /// Writes events to `notify.events.<domain>`, in order for each key; all are checked before the first is written.

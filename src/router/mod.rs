@@ -22,7 +22,7 @@ use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::producer::{Outgoing, ProduceError, Producer};
 use crate::kafka::reader::{self, ReadError};
 use crate::kafka::{Table, TableState};
-use crate::model::{Policy, SourceRule, Topics};
+use crate::model::{Policy, Topics};
 use crate::policy;
 use crate::telemetry::clock::Clock;
 use crate::telemetry::health::{Condition, Readiness};
@@ -177,22 +177,11 @@ async fn watch_table(table: Table, stop: CancellationToken) {
     }
 }
 
-/// What producers may claim, from the configuration.
-fn source_rules(config: &Config) -> Vec<SourceRule> {
-    let rule = |source: &crate::config::Source| SourceRule {
-        topics: source.topics.clone(),
-        tenants: source.tenants.clone(),
-        categories: source.categories.clone(),
-        max_priority: source.max_priority,
-    };
-    config.sources.iter().map(rule).collect()
-}
-
 /// Rules that all shards share.
 fn rules(setup: &Setup, topics: &Topics) -> pipeline::Rules {
     pipeline::Rules {
         policy: setup.policy.clone(),
-        sources: source_rules(&setup.config),
+        sources: setup.config.source_rules(),
         zones: Zones::load(),
         grace: setup.config.router.recipient_grace.0,
         group: topics.named(&setup.config.router.group),

@@ -332,3 +332,72 @@ async fn the_whole_way_from_emit_to_status_and_explain_as_one_process() {
     assert_eq!(outbound.len(), 1);
     drop(up);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_what_is_missing_and_what_to_do() {
+    let cli = Cli::new("doctor");
+    let ill = cli.run(&["doctor", "--output", "json"]);
+    assert_eq!(code(&ill), 3, "{}", stderr(&ill));
+    let findings: Vec<Value> = serde_json::from_slice(&ill.stdout).unwrap();
+    let of = |check: &str| findings.iter().find(|finding| finding["check"] == check).unwrap_or(&Value::Null);
+    assert_eq!(of("kafka")["severity"], "ok");
+    assert_eq!(of("topics")["severity"], "fault");
+    assert!(of("topics")["advice"].as_str().unwrap().contains("notilog topics apply"));
+    assert!(of("sources")["found"].as_str().unwrap().contains("every producer may claim"));
+
+    assert_eq!(code(&cli.run(&["topics", "apply"])), 0);
+    assert_eq!(code(&cli.run(&["schemas", "apply"])), 0);
+    let well = cli.run(&["doctor"]);
+    assert_eq!(code(&well), 0, "{}", stdout(&well));
+
+    // One thing that is wrong hides no other.
+    let registry = "registry.url=http://127.0.0.1:1";
+    let two = cli.run(&["doctor", "--set", registry, "--set", "policies.dir=/no/such", "--output", "json"]);
+    assert_eq!(code(&two), 3);
+    let faults: Vec<Value> = serde_json::from_slice(&two.stdout).unwrap();
+    let faulty = faults.iter().filter(|finding| finding["severity"] == "fault").map(|finding| finding["check"].clone());
+    assert_eq!(faulty.collect::<Vec<_>>(), ["registry", "policies"]);
+}
+
+/// The address in the line that a role logs when it serves its health.
+async fn health_address(world: &World) -> String {
+    for _ in 0..600 {
+        let log = std::fs::read_to_string(world.log_file()).unwrap_or_default();
+        let address = log.split_once("are served address=").and_then(|(_, rest)| rest.split_whitespace().next());
+        if let Some(address) = address {
+            return address.to_owned();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("{}", std::fs::read_to_string(world.log_file()).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_waits_for_a_registry_that_is_down_and_ends_gracefully_when_told() {
+    let world = World::new("wait", "").await;
+    let mut router = world.program(&["router", "--set", "registry.url=http://127.0.0.1:1"]);
+    let address = health_address(&world).await;
+    let get = |path: &str| {
+        let url = format!("http://{address}{path}");
+        async move {
+            let answer = reqwest::get(url).await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        }
+    };
+    assert_eq!(get("/healthz").await.0, 200);
+    let (status, body) = get("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(body.contains("schemas"), "{body}");
+    assert!(get("/metrics").await.1.contains("notilog_build_info"));
+    assert_eq!(router.ended(), None);
+    router.terminate();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let ended = loop {
+        match router.ended() {
+            Some(status) => break status,
+            None => assert!(std::time::Instant::now() < deadline, "it does not end"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(ended.code(), Some(0));
+}

@@ -319,6 +319,12 @@ impl Program {
         self.0.wait().unwrap();
     }
 
+    /// SIGTERM: it may finish what it does.
+    pub fn terminate(&self) {
+        let told = Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
+        assert!(told.success());
+    }
+
     /// Whether it ended by itself.
     pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.0.try_wait().unwrap()
