@@ -116,7 +116,7 @@ pub struct Delivery {
     pub backoff: Vec<Delay>,
     /// Part of a backoff, in percent, that is drawn at random and added.
     pub jitter_percent: u32,
-    /// Calls under way at once, per channel.
+    /// Calls under way, or answered and not yet committed, at once, per channel: what a crash can repeat.
     pub max_in_flight: usize,
     /// Completed attempts are committed at the latest after this.
     pub commit_interval: Delay,

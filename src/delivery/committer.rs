@@ -11,7 +11,7 @@ use super::progress::Committed;
 use crate::config;
 use crate::kafka::{
     ConsumerFault, Ended, Failure, GroupConsumer, MissingTopics, OutRecord, Position, RecordFault, Start,
-    TopicPartition, Transaction, TransactionalProducer,
+    TRANSACTION_TIMEOUT, TopicPartition, Transaction, TransactionalProducer,
 };
 use crate::model::Reason;
 use crate::telemetry::clock::steady_now;
@@ -126,8 +126,9 @@ impl Committer {
             Ok(transaction) => transaction.commit(&positions, &group),
             Err(ended) => ended,
         };
-        self.seconds.record(began.elapsed().as_secs_f64());
-        self.ended(ended, ledger, positions)
+        let took = began.elapsed();
+        self.seconds.record(took.as_secs_f64());
+        self.ended(timed_out_is_unknown(ended, took), ledger, positions)
     }
 
     fn ended(&mut self, ended: Ended, ledger: &mut Ledger, positions: Vec<Position>) -> Result<Went, CommitEnd> {
@@ -183,6 +184,16 @@ impl Committer {
             Failure::Group(_) => tracing::info!(id = self.id, %failure, "transaction not committed"),
             _ => tracing::warn!(id = self.id, %failure, ?pause, "transaction not committed; it is tried again"),
         }
+    }
+}
+
+/// A coordinator that gives up a transaction for its age bumps the producer's epoch, and the producer then hears that
+/// it is fenced, as if a newer one lived. A transaction that old is of unknown end, and the producer may be replaced;
+/// two workers that share an id by mistake fence each other much sooner.
+fn timed_out_is_unknown(ended: Ended, took: Duration) -> Ended {
+    match ended {
+        Ended::Fenced(failure) if took >= TRANSACTION_TIMEOUT => Ended::Unknown(failure),
+        other => other,
     }
 }
 
@@ -284,7 +295,7 @@ mod tests {
                 value: Some(vec![0; bytes]),
                 headers: Vec::new(),
             };
-            ledger.complete(samples::work(samples::record("notify.outbound.email", 0, offset)), vec![output]);
+            ledger.complete(samples::work(samples::record("notify.outbound.email", 0, offset)), vec![output], true);
         }
         ledger
     }
@@ -296,6 +307,14 @@ mod tests {
     #[test]
     fn the_record_that_is_too_large_is_found() {
         assert_eq!(culprit(&failure(RecordFault::TooLarge), &ledger()), Some((1, Reason::TooLarge)));
+    }
+
+    #[test]
+    fn a_fence_after_the_transactions_time_is_no_newer_producer() {
+        let fenced = || Ended::Fenced(Failure::Fenced { id: "id".to_owned(), code: "code".to_owned() });
+        let after = |seconds| timed_out_is_unknown(fenced(), Duration::from_secs(seconds));
+        assert!(matches!(after(1), Ended::Fenced(_)));
+        assert!(matches!(after(10), Ended::Unknown(_)));
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub struct Desk {
     /// By partition: what it is, and the held head of a tier.
     partitions: BTreeMap<TopicPartition, (Source, Option<Held>)>,
     breaker: Breaker,
+    max_in_flight: usize,
 }
 
 impl Desk {
@@ -67,6 +68,7 @@ impl Desk {
             flights: HashMap::new(),
             partitions: BTreeMap::new(),
             breaker: Breaker::new(halt_pause),
+            max_in_flight: in_flight,
         }
     }
 
@@ -141,7 +143,7 @@ impl Desk {
     /// Takes a record that needs no lane: it is complete at once, unless it was before.
     pub fn settle(&mut self, work: Work, outputs: Vec<Output>) {
         if self.ledger.take(&work.record.partition, work.record.offset) == Take::New {
-            self.ledger.complete(work, outputs);
+            self.ledger.complete(work, outputs, false);
         }
     }
 
@@ -161,8 +163,12 @@ impl Desk {
         self.lanes.is_crowded_by(work.record.key.as_deref().unwrap_or_default(), class)
     }
 
-    /// Whose turn it is, if a call may start now.
+    /// Whose turn it is, if a call may start now. Calls that are answered and not committed count against the limit
+    /// as those under way do: so many, and no more, a crash can repeat.
     pub fn next(&mut self, now: Timestamp) -> Option<(Ticket, Work)> {
+        if self.flights.len() + self.ledger.uncommitted_calls() >= self.max_in_flight {
+            return None;
+        }
         match self.breaker.leave(now) {
             Leave::Nothing => None,
             Leave::Calls | Leave::OneProbe => self.lanes.next(),
@@ -181,7 +187,7 @@ impl Desk {
     /// A record whose turn it was needs no call.
     pub fn conclude_uncalled(&mut self, ticket: Ticket, work: Work, outputs: Vec<Output>) {
         self.lanes.finish(ticket);
-        self.ledger.complete(work, outputs);
+        self.ledger.complete(work, outputs, false);
     }
 
     /// A record whose turn it was cannot be judged now: it is the first of its lane again.
@@ -223,7 +229,7 @@ impl Desk {
 
     /// A record that landed is complete.
     pub fn conclude(&mut self, work: Work, outputs: Vec<Output>) {
-        self.ledger.complete(work, outputs);
+        self.ledger.complete(work, outputs, true);
     }
 
     /// Calls under way for records of partitions that are ours.
@@ -300,6 +306,22 @@ mod tests {
         desk.conclude(done, Vec::new());
         assert_eq!(desk.ledger().positions()[0].offset, 1);
         assert_eq!((desk.calls(), desk.queued()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_answered_and_not_committed_counts_against_the_limit() {
+        let mut desk = desk();
+        for (offset, user) in ["ada", "bob", "eve"].into_iter().enumerate() {
+            desk.enqueue(work(user, offset as i64), Class::Main);
+        }
+        start(&mut desk);
+        start(&mut desk);
+        let (Landed::Ours(done), None) = desk.land(&(tp(), 0)) else { panic!("it is ours") };
+        desk.conclude(done, Vec::new());
+        assert_eq!(start(&mut desk), None, "a crash would repeat two calls already");
+        let positions = desk.ledger().positions();
+        desk.ledger().committed(positions);
+        assert_eq!(start(&mut desk), Some(2));
     }
 
     #[test]

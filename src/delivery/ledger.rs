@@ -45,6 +45,8 @@ pub struct Completed {
     pub work: Work,
     /// What it came to; may be empty.
     pub outputs: Vec<Output>,
+    /// Whether the provider was called for it: a crash before the commit repeats that.
+    pub called: bool,
 }
 
 /// Progress and debts of all partitions that are owned.
@@ -52,6 +54,8 @@ pub struct Completed {
 pub struct Ledger {
     partitions: BTreeMap<TopicPartition, Progress>,
     completed: Vec<Completed>,
+    /// How many of them were called for.
+    calls: usize,
 }
 
 impl Ledger {
@@ -63,7 +67,7 @@ impl Ledger {
     /// A partition is not owned any more: what is not committed is forgotten, and whoever owns it next does it.
     pub fn revoke(&mut self, partition: &TopicPartition) {
         self.partitions.remove(partition);
-        self.completed.retain(|completed| completed.work.record.partition != *partition);
+        self.keep(|completed| completed.work.record.partition != *partition);
     }
 
     /// The partitions that are owned.
@@ -94,12 +98,13 @@ impl Ledger {
 
     /// A record is complete, with what it has to write. Says false, and forgets the outputs, when it was not
     /// outstanding: its partition went to someone else meanwhile.
-    pub fn complete(&mut self, work: Work, outputs: Vec<Output>) -> bool {
+    pub fn complete(&mut self, work: Work, outputs: Vec<Output>, called: bool) -> bool {
         let record = &work.record;
         let progress = self.partitions.get_mut(&record.partition);
         let outstanding = progress.is_some_and(|progress| progress.complete(record.offset));
         if outstanding {
-            self.completed.push(Completed { work, outputs });
+            self.completed.push(Completed { work, outputs, called });
+            self.calls += usize::from(called);
         }
         outstanding
     }
@@ -107,6 +112,11 @@ impl Ledger {
     /// Completed records that wait for a transaction.
     pub fn completed(&self) -> &[Completed] {
         &self.completed
+    }
+
+    /// Calls that are answered and not committed.
+    pub fn uncommitted_calls(&self) -> usize {
+        self.calls
     }
 
     /// Replaces what one completed record has to write, because it cannot be written as it is.
@@ -134,6 +144,11 @@ impl Ledger {
         all.collect()
     }
 
+    fn keep(&mut self, wanted: impl Fn(&Completed) -> bool) {
+        self.completed.retain(wanted);
+        self.calls = self.completed.iter().filter(|completed| completed.called).count();
+    }
+
     fn known(&self) -> impl Iterator<Item = (&TopicPartition, &Progress)> {
         self.partitions.iter().filter(|(_, progress)| progress.is_known())
     }
@@ -141,6 +156,7 @@ impl Ledger {
     /// The transaction with all of [`Ledger::completed`] and these positions is committed.
     pub fn committed(&mut self, positions: Vec<Position>) {
         self.completed.clear();
+        self.calls = 0;
         for position in positions {
             if let Some(progress) = self.partitions.get_mut(&position.partition) {
                 progress.set_committed((position.offset, position.metadata));
@@ -152,7 +168,7 @@ impl Ledger {
     /// the rest stays to be written.
     pub fn reconcile(&mut self, committed: &[(TopicPartition, Committed)]) {
         for (partition, stands) in committed {
-            self.completed.retain(|completed| {
+            self.keep(|completed| {
                 completed.work.record.partition != *partition || !stands.contains(completed.work.record.offset)
             });
         }
@@ -196,7 +212,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.assign(tp(0), Some(&Committed::at(0)));
         ledger.take(&tp(0), 0);
-        assert!(ledger.complete(work(0, 0), output("status")));
+        assert!(ledger.complete(work(0, 0), output("status"), true));
         assert_eq!(ledger.completed().len(), 1);
         let positions = ledger.positions();
         assert_eq!(positions[0].offset, 1);
@@ -212,9 +228,9 @@ mod tests {
         for offset in 0..4 {
             ledger.take(&tp(0), offset);
         }
-        ledger.complete(work(0, 2), output("two"));
+        ledger.complete(work(0, 2), output("two"), true);
         let in_doubt = ledger.positions();
-        ledger.complete(work(0, 0), output("zero"));
+        ledger.complete(work(0, 0), output("zero"), true);
         ledger.reconcile(&stands(&in_doubt));
         let left: Vec<i64> = ledger.completed().iter().map(|completed| completed.work.record.offset).collect();
         assert_eq!(left, [0], "2 was committed after all");
@@ -225,7 +241,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.assign(tp(0), Some(&Committed::at(5)));
         ledger.take(&tp(0), 5);
-        ledger.complete(work(0, 5), output("five"));
+        ledger.complete(work(0, 5), output("five"), true);
         ledger.reconcile(&[(tp(0), Committed::at(5))]);
         assert_eq!(ledger.completed().len(), 1);
     }
@@ -238,11 +254,11 @@ mod tests {
         for partition in [tp(0), tp(1)] {
             ledger.take(&partition, 0);
             ledger.take(&partition, 1);
-            ledger.complete(work(partition.partition, 0), output("done"));
+            ledger.complete(work(partition.partition, 0), output("done"), true);
         }
         ledger.revoke(&tp(0));
         assert_eq!(ledger.completed().len(), 1);
-        assert!(!ledger.complete(work(0, 1), output("late")), "its call ended after the partition was lost");
+        assert!(!ledger.complete(work(0, 1), output("late"), true), "its call ended after the partition was lost");
         assert_eq!(ledger.take(&tp(0), 2), Take::Done);
         assert!(!ledger.may_take(&tp(0)));
     }
@@ -278,9 +294,9 @@ mod tests {
                     ledger.take(&tp(0), next);
                     // The first of each round stays outstanding a while: completed with the next round.
                     if next % 3 != 0 {
-                        ledger.complete(work(0, next), output("x"));
+                        ledger.complete(work(0, next), output("x"), true);
                     } else if next > 0 {
-                        ledger.complete(work(0, next - 3), output("x"));
+                        ledger.complete(work(0, next - 3), output("x"), true);
                     }
                     next += 1;
                 }

@@ -250,7 +250,8 @@ impl Recipe {
             clock: self.clock.clone(),
             times: Times {
                 commit_interval: delivery.commit_interval.0,
-                commit_records: delivery.max_in_flight.max(1),
+                // The other half goes on meanwhile.
+                commit_records: (delivery.max_in_flight / 2).max(1),
                 grace: delivery.grace.0,
             },
             status: Status::new(self.channel.name(), self.partitions.clone(), self.halted.clone()),

@@ -14,10 +14,10 @@ const KILLS: usize = 5;
 const RATE: usize = 1_500;
 
 /// SplitMix64: the same seed, the same moments.
-struct Seed(u64);
+pub struct Seed(u64);
 
 impl Seed {
-    fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,7 +27,7 @@ impl Seed {
 }
 
 /// `NOTILOG_SEED`, or one that is printed.
-fn seed() -> Seed {
+pub fn seed() -> Seed {
     let seed = std::env::var("NOTILOG_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(4_711);
     println!("NOTILOG_SEED={seed}");
     Seed(seed)

@@ -7,6 +7,7 @@
 mod channels;
 mod cli;
 mod delivery;
+mod delivery_kill;
 mod interop;
 mod kill;
 mod registry;

@@ -229,11 +229,17 @@ telemetry.listen = "127.0.0.1:0"
 
     /// Starts the program itself with this world's configuration; its log goes to the world's folder.
     pub fn program(&self, arguments: &[&str]) -> Program {
+        self.program_with(arguments, &[])
+    }
+
+    /// [`World::program`] with settings in its environment.
+    pub fn program_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_notilog"))
             .args(arguments)
             .arg("--config")
             .arg(self.config_file())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -321,8 +327,13 @@ impl Program {
 
     /// SIGTERM: it may finish what it does.
     pub fn terminate(&self) {
-        let told = Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
-        assert!(told.success());
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal by name, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.0.id().to_string()).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Whether it ended by itself.

@@ -1,0 +1,179 @@
+//! kill -9 of delivery in the middle of its calls, at moments that a seed chooses: nothing is lost, each notification
+//! has one SENT, and what is sent again is no more than what was under way, under the same Message-ID.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use notilog::model::{Channel as Name, Class, NotificationId};
+use notilog::wire::RecordType;
+use serde_json::{Value, json};
+
+use crate::kill::seed;
+use crate::stand_in::{StandIn, unique};
+use crate::support::{PATIENCE, Program, World, now, port};
+
+const USERS: usize = 250;
+const EACH: usize = 8;
+const NOTIFICATIONS: usize = USERS * EACH;
+const KILLS: usize = 5;
+const IN_FLIGHT: usize = 32;
+
+fn config() -> String {
+    let smtp = port("NOTILOG_SMTP_PORT", 2525);
+    format!(
+        r#"delivery.static_membership = true
+delivery.max_in_flight = {IN_FLIGHT}
+delivery.tiers = ["1s", "3s"]
+delivery.backoff = ["1s", "3s"]
+
+[channels.email]
+host = "127.0.0.1"
+port = {smtp}
+tls = "none"
+from = "Shop <shop@example.com>"
+max_connections = {IN_FLIGHT}
+"#
+    )
+}
+
+/// The notifications of a domain that no other test uses: recipient n gets e-0, e-1, … in this order.
+struct Load {
+    domain: String,
+}
+
+impl Load {
+    fn address(&self, user: usize) -> String {
+        format!("u-{user}@{}.example.org", self.domain)
+    }
+
+    fn id(&self, user: usize, event: usize) -> String {
+        let (user_id, event_id, address) = (format!("u-{user}"), format!("e-{event}"), self.address(user));
+        NotificationId::derive("default", "shop/orders", &event_id, &user_id, "email", &address, "").to_string()
+    }
+
+    fn record(&self, world: &World, user: usize, event: usize) -> Value {
+        json!({"topic": world.topics.outbound(Name::Email, Class::Main), "key": format!("default/u-{user}"), "value": {
+            "notification_id": self.id(user, event), "event_id": format!("e-{event}"), "source": "shop/orders",
+            "type": "order.shipped", "event_time": now(), "tenant": "default", "user_id": format!("u-{user}"),
+            "category": "orders", "priority": "NORMAL", "channel": "email", "address": self.address(user),
+            "locale": "en", "timezone": "Europe/Berlin", "template": "message", "data": "{\"title\":\"Shipped\"}",
+            "collapse_key": null, "not_before": null, "expires_at": null, "decided_at": now() + 600_000,
+            "policy_version": "v", "replay_id": null, "siblings": [], "fallback": [],
+        }})
+    }
+
+    async fn produce(&self, world: &World) {
+        let all = (0..EACH).flat_map(|event| (0..USERS).map(move |user| (user, event)));
+        let records = all.map(|(user, event)| self.record(world, user, event)).collect();
+        world.produce(RecordType::Outbound, records).await;
+    }
+
+    /// Each notification is concluded once, was sent under its own id, and each recipient's came in their order. Says
+    /// how many were sent again.
+    async fn check(&self, world: &World) -> usize {
+        let (sent, mails) = (sent(world).await, self.mails().await);
+        let of = |user: usize| (0..EACH).map(move |event| self.id(user, event));
+        let all: BTreeSet<String> = (0..USERS).flat_map(of).collect();
+        assert_eq!(sent.keys().cloned().collect::<BTreeSet<_>>(), all, "each notification is concluded");
+        assert!(sent.values().all(|count| *count == 1), "once");
+        let received: BTreeSet<String> = mails.iter().map(|(_, id)| id.clone()).collect();
+        assert_eq!(received, all, "each was sent, and a repeat has the same id");
+        for user in 0..USERS {
+            let address = self.address(user);
+            let mut first_seen: Vec<&String> = Vec::new();
+            for (_, id) in mails.iter().filter(|(to, _)| *to == address) {
+                if !first_seen.contains(&id) {
+                    first_seen.push(id);
+                }
+            }
+            assert!(first_seen.into_iter().cloned().eq(of(user)), "order of {address}");
+        }
+        mails.len() - NOTIFICATIONS
+    }
+
+    /// What the SMTP server took, in its order: recipient, and the id in the Message-ID.
+    async fn mails(&self) -> Vec<(String, String)> {
+        let attempts = StandIn::smtp().list("/attempts", &[]).await;
+        let ours = |attempt: &Value| {
+            let to = attempt["to"][0].as_str()?.to_owned();
+            let id = attempt["message_id"].as_str()?.trim_start_matches('<').split('@').next()?.to_owned();
+            to.ends_with(&format!("@{}.example.org", self.domain)).then_some((to, id))
+        };
+        attempts.iter().filter_map(ours).collect()
+    }
+}
+
+impl World {
+    async fn wait_for_statuses(&self, count: usize) {
+        let deadline = Instant::now() + PATIENCE * 2;
+        while self.count(&[self.topics.delivery_status()]).await < count {
+            assert!(Instant::now() < deadline, "{}", self.log());
+        }
+    }
+}
+
+/// SENT statuses by notification.
+async fn sent(world: &World) -> BTreeMap<String, usize> {
+    let mut sent = BTreeMap::new();
+    for record in world.read(&[world.topics.delivery_status()]).await {
+        assert_eq!(record["value"]["state"], "SENT", "{record:#?}");
+        *sent.entry(record["value"]["notification_id"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    sent
+}
+
+fn start(world: &World) -> Program {
+    world.program(&["deliver", "--channel", "email"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delivery_killed_five_times_loses_nothing_and_repeats_no_more_than_was_under_way() {
+    let mut seed = seed();
+    let (world, load) = (World::new("delivery-kill", &config()).await, Load { domain: unique() });
+    load.produce(&world).await;
+    for round in 1..=KILLS {
+        let delivery = start(&world);
+        world.wait_for_log("partitions assigned", round).await;
+        world.wait_for_end_to_move(&world.topics.delivery_status()).await;
+        tokio::time::sleep(Duration::from_millis(seed.between(0, 300))).await;
+        delivery.kill();
+    }
+    let between = load.mails().await.len();
+    assert!(between < NOTIFICATIONS, "a kill came after the last notification: {between}");
+
+    let delivery = start(&world);
+    world.wait_for_statuses(NOTIFICATIONS).await;
+    drop(delivery);
+
+    let repeats = load.check(&world).await;
+    println!(
+        "{repeats} repeats after {KILLS} kills of at most {IN_FLIGHT} calls; {between} mails before the last start"
+    );
+    assert!(repeats <= KILLS * IN_FLIGHT, "{repeats}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_stood_still_while_another_took_over_sends_nothing_more() {
+    let world =
+        World::new("delivery-stop", &config().replace("static_membership = true", "static_membership = false")).await;
+    let load = Load { domain: unique() };
+    load.produce(&world).await;
+    let mut zombie = start(&world);
+    world.wait_for_log("partitions assigned", 1).await;
+    world.wait_for_end_to_move(&world.topics.delivery_status()).await;
+    zombie.signal("STOP");
+    let when_stopped = load.mails().await.len();
+    assert!(when_stopped < NOTIFICATIONS, "it was stopped after the last notification");
+
+    let successor = world.program_with(&["deliver", "--channel", "email"], &[("NOTILOG__DELIVERY__INSTANCE", "1")]);
+    world.wait_for_statuses(NOTIFICATIONS).await;
+    zombie.signal("CONT");
+    world.wait_for_log("stood still", 1).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert!(zombie.ended().is_none(), "it goes on as a member: {}", world.log());
+    drop((zombie, successor));
+
+    let repeats = load.check(&world).await;
+    println!("{repeats} repeats of at most {IN_FLIGHT} calls");
+    assert!(repeats <= IN_FLIGHT, "{repeats}");
+}
