@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use notilog::model::{Channel, Class};
 use serde_json::Value;
 
 use crate::support::{PATIENCE, World, person, script};

@@ -7,7 +7,7 @@ use notilog::wire::RecordType;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{World, now, order, person, with};
+use crate::support::{Valve, World, now, order, person, registry_port, with};
 
 const FAST: &str = r#"router.tiers = ["1s", "10s"]
 router.recipient_grace = "3s"
@@ -301,4 +301,47 @@ async fn missing_topics_are_named_at_start() {
     let broken = World { config: config.into(), topics: world.topics.clone(), folder: tempfile::tempdir().unwrap() };
     let error = broken.try_router(example_policy()).await.unwrap_err();
     assert!(error.contains("notify.retry.events.77s") && error.contains("notilog topics apply"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_outbound_record_would_be_too_large_becomes_a_dead_letter() {
+    let world = World::new("large", FAST).await;
+    world.preferences(vec![person("ada")]).await;
+    // The event itself just fits the topic's 1,048,588 bytes; with address and ids it does not.
+    let text = "x".repeat(1_048_588 - 350);
+    world.event(with(order("large", "ada"), json!({"data": format!("{{\"text\":\"{text}\"}}")}))).await;
+    world.event(order("small", "ada")).await;
+    let router = world.router(example_policy()).await;
+    let letters = world.read_count(world.topics.dlq_events(), 1).await;
+    let outbound = world.read_count(world.topics.outbound(Channel::Email, Class::Main), 1).await;
+    let decisions = world.read_count(world.topics.decisions(), 2).await;
+    router.stop().await.unwrap();
+    assert_eq!((letters[0]["value"]["id"].as_str(), outbound.len()), (Some("large"), 1));
+    assert_eq!(letters[0]["headers"]["notify-reason"], "too_large");
+    assert_eq!(outbound[0]["value"]["event_id"], "small");
+    let large = decisions.iter().find(|decision| decision["value"]["event_id"] == "large").unwrap();
+    assert_eq!(large["value"]["outcomes"][0]["reason"], "too_large");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_registry_is_down_events_wait_and_none_is_lost_or_dead() {
+    let registry = Valve::open(registry_port()).await;
+    let url = format!("registry.url = \"http://127.0.0.1:{}/apis/ccompat/v7\"\n", registry.port);
+    let world = World::new("outage", &format!("{FAST}{url}registry.timeout = \"1s\"")).await;
+    world.preferences(vec![person("ada")]).await;
+    let router = world.router(example_policy()).await;
+    registry.shut();
+    let events = (0..10).map(|n| {
+        json!({"topic": world.topics.events("shop"), "key": "k", "value": order(&format!("e-{n}"), "ada")})
+    });
+    world.produce(RecordType::Event, events.collect()).await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let silent = [world.topics.decisions(), world.topics.dlq_events(), world.topics.dlq_preferences()];
+    assert_eq!(world.count(&silent).await, 0, "nothing is concluded without the writer's schema");
+    registry.reopen();
+    let outbound = world.read_count(world.topics.outbound(Channel::Email, Class::Main), 10).await;
+    router.stop().await.unwrap();
+    let ids: Vec<_> = outbound.iter().map(|record| record["value"]["event_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, (0..10).map(|n| format!("e-{n}")).collect::<Vec<_>>(), "each once, in order");
+    assert_eq!(world.count(&[world.topics.dlq_events(), world.topics.dlq_preferences()]).await, 0);
 }

@@ -65,11 +65,16 @@ impl World {
 
     fn toml(prefix: &str, more: &str) -> String {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        let (kafka, registry, root) = (kafka_port(), registry_port(), root.display());
+        let (kafka, root) = (kafka_port(), root.display());
+        let registry = if more.contains("registry.url") {
+            String::new()
+        } else {
+            format!("registry.url = \"http://127.0.0.1:{}/apis/ccompat/v7\"", registry_port())
+        };
         format!(
             r#"kafka.bootstrap_servers = "127.0.0.1:{kafka}"
 kafka.topic_prefix = "{prefix}"
-registry.url = "http://127.0.0.1:{registry}/apis/ccompat/v7"
+{registry}
 policies.dir = "{root}/policies"
 templates.dir = "{root}/templates"
 telemetry.listen = "127.0.0.1:0"
@@ -104,6 +109,10 @@ telemetry.listen = "127.0.0.1:0"
         }
         let spec_of = |name: String| {
             let mut config = std::collections::BTreeMap::new();
+            if name.contains("dlq.") {
+                // A dead letter is larger than the record by its headers.
+                config.insert("max.message.bytes".to_owned(), "2097152".to_owned());
+            }
             if name.contains(".retry.") {
                 config.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
             }
@@ -427,4 +436,45 @@ pub fn with(mut value: Value, fields: Value) -> Value {
         value[name] = field.clone();
     }
     value
+}
+
+/// A TCP relay to a local port that can be shut: connections break, and new ones are refused answers.
+pub struct Valve {
+    pub port: u16,
+    shut: tokio::sync::watch::Sender<bool>,
+}
+
+impl Valve {
+    /// Relays to `to`.
+    pub async fn open(to: u16) -> Valve {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (shut, watched) = tokio::sync::watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((mut inward, _)) = listener.accept().await {
+                let mut watched = watched.clone();
+                tokio::spawn(async move {
+                    if *watched.borrow() {
+                        return;
+                    }
+                    let Ok(mut outward) = tokio::net::TcpStream::connect(("127.0.0.1", to)).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut inward, &mut outward) => {}
+                        _ = watched.wait_for(|shut| *shut) => {}
+                    }
+                });
+            }
+        });
+        Valve { port, shut }
+    }
+
+    /// Breaks every connection, and those to come.
+    pub fn shut(&self) {
+        self.shut.send_replace(true);
+    }
+
+    /// Relays again.
+    pub fn reopen(&self) {
+        self.shut.send_replace(false);
+    }
 }
