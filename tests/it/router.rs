@@ -1,6 +1,7 @@
 //! The router against a real Kafka and registry: what goes in as events comes out as outbound records, decisions and
 //! dead letters, each once.
 
+use notilog::kafka::admin::Admin;
 use notilog::model::{Channel, Class, Policy};
 use notilog::policy;
 use notilog::wire::RecordType;
@@ -307,8 +308,13 @@ async fn missing_topics_are_named_at_start() {
 async fn an_event_whose_outbound_record_would_be_too_large_becomes_a_dead_letter() {
     let world = World::new("large", FAST).await;
     world.preferences(vec![person("ada")]).await;
-    // The event itself just fits the topic's 1,048,588 bytes; with address and ids it does not.
-    let text = "x".repeat(1_048_588 - 350);
+    let limit = [("max.message.bytes".to_owned(), "10000".to_owned())].into();
+    Admin::new(&world.config.kafka)
+        .unwrap()
+        .alter(&world.topics.outbound(Channel::Email, Class::Main), &limit)
+        .await
+        .unwrap();
+    let text = "x".repeat(20_000);
     world.event(with(order("large", "ada"), json!({"data": format!("{{\"text\":\"{text}\"}}")}))).await;
     world.event(order("small", "ada")).await;
     let router = world.router(example_policy()).await;

@@ -51,6 +51,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 impl World {
     /// A world of its own: a topic prefix, all topics, the schemas registered. `toml` is added to the configuration.
     pub async fn new(name: &str, toml: &str) -> World {
+        if std::env::var_os("NOTILOG_TEST_LOG").is_some() {
+            // Another test may have begun to log already.
+            let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).try_init();
+        }
         let prefix = format!("t-{name}-{}.", &notilog::telemetry::random::uuid().simple().to_string()[..8]);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notilog.toml");

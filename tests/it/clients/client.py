@@ -37,7 +37,7 @@ def produce(record):
             "use.latest.version": True,
         },
     )
-    producer = Producer({"bootstrap.servers": KAFKA, "partitioner": "murmur2_random", "linger.ms": 20})
+    producer = Producer({"bootstrap.servers": KAFKA, "partitioner": "murmur2_random", "linger.ms": 20, "message.max.bytes": 2_000_000})
     failed = []
 
     def report(error, _message):
@@ -85,7 +85,7 @@ def load(topic, first, events, users, rate):
         "use.latest.version": True,
     }
     serializer = AvroSerializer(client, schema, conf=conf)
-    producer = Producer({"bootstrap.servers": KAFKA, "partitioner": "murmur2_random", "linger.ms": 20})
+    producer = Producer({"bootstrap.servers": KAFKA, "partitioner": "murmur2_random", "linger.ms": 20, "message.max.bytes": 2_000_000})
     start = time.time()
     now = int(start * 1000)
     for number in range(first, first + events):
