@@ -337,9 +337,8 @@ async fn while_the_registry_is_down_events_wait_and_none_is_lost_or_dead() {
     world.preferences(vec![person("ada")]).await;
     let router = world.router(example_policy()).await;
     registry.shut();
-    let events = (0..10).map(|n| {
-        json!({"topic": world.topics.events("shop"), "key": "k", "value": order(&format!("e-{n}"), "ada")})
-    });
+    let events = (0..10)
+        .map(|n| json!({"topic": world.topics.events("shop"), "key": "k", "value": order(&format!("e-{n}"), "ada")}));
     world.produce(RecordType::Event, events.collect()).await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     let silent = [world.topics.decisions(), world.topics.dlq_events(), world.topics.dlq_preferences()];
