@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::Exit;
 use super::output::print;
+use crate::config;
 use crate::telemetry::metrics;
 
 /// Prints a part of the documentation that is made from the code
@@ -18,11 +19,14 @@ pub(super) struct ReferenceArgs {
 enum Part {
     /// The table of metrics
     Metrics,
+    /// The table of refused Kafka properties
+    Properties,
 }
 
 pub(super) fn run(args: &ReferenceArgs) -> Exit {
     match args.part {
         Part::Metrics => print(metrics::table().trim_end()),
+        Part::Properties => print(config::refused_table().trim_end()),
     }
     Exit::Done
 }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::confirm::Confirm;
 use super::output::Row;
 use super::{Exit, Failure, Global};
 use crate::ops::schemas::{SchemaChange, SchemaPlan, SchemaRow, apply, plan, wanted};
@@ -20,11 +21,13 @@ enum SchemasCommand {
     #[command(after_help = "Example:\n  notilog schemas plan")]
     Plan,
     /// Registers what is missing, under FULL_TRANSITIVE compatibility; nothing at all if something would break
-    #[command(after_help = "Example:\n  notilog schemas apply")]
+    #[command(after_help = "Example:\n  notilog schemas apply --yes")]
     Apply {
         /// Only shows what would be done
         #[arg(long)]
         dry_run: bool,
+        #[command(flatten)]
+        confirm: Confirm,
     },
     /// Checks that the registry has every schema; exit code 3 when it has not
     #[command(after_help = "Example:\n  notilog schemas verify")]
@@ -52,11 +55,15 @@ impl Row for SchemaRow {
 pub(super) async fn run(global: &Global, args: SchemasArgs) -> Result<Exit, Failure> {
     let session = global.session()?;
     match args.command {
-        SchemasCommand::Plan | SchemasCommand::Verify | SchemasCommand::Apply { dry_run: true } => {
+        SchemasCommand::Plan | SchemasCommand::Verify | SchemasCommand::Apply { dry_run: true, .. } => {
             let plan = plan(session.registry(), &wanted()).await?;
             Ok(show(global, &plan))
         }
-        SchemasCommand::Apply { dry_run: false } => {
+        SchemasCommand::Apply { dry_run: false, confirm } => {
+            let overruled = overruled(&plan(session.registry(), &wanted()).await?);
+            if !overruled.is_empty() && !confirm.ask(&format!("{overruled} Go on?"))? {
+                return Ok(Exit::Failed);
+            }
             let done = apply(session.registry(), &wanted()).await?;
             global.output.rows(&done.rows);
             let changed = done.rows.iter().filter(|row| !row.is_clean()).count();
@@ -64,6 +71,15 @@ pub(super) async fn run(global: &Global, args: SchemasArgs) -> Result<Exit, Fail
             Ok(Exit::Done)
         }
     }
+}
+
+/// Compatibility levels that someone chose and that apply would replace; empty when there are none.
+fn overruled(plan: &SchemaPlan) -> String {
+    let chosen = plan.rows.iter().filter(|row| row.level_drifts()).filter_map(|row| {
+        let level = row.level.as_deref()?;
+        Some(format!("{} has compatibility {level}, which becomes {}.", row.subject, row.required_level))
+    });
+    chosen.collect::<Vec<_>>().join(" ")
 }
 
 fn show(global: &Global, plan: &SchemaPlan) -> Exit {

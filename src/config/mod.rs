@@ -16,7 +16,7 @@ mod types;
 
 pub use load::{FileChoice, LoadOptions, Loaded, actor_of, load, load_with_origins};
 pub use problem::{ConfigErrors, Origin, Problem};
-pub use properties::{REFUSED, is_secret, refusal};
+pub use properties::{REFUSED, is_secret, refusal, refused_table};
 pub use types::{
     Channels, Config, Delay, Delivery, Email, Kafka, LogFormat, Policies, Registry, Router, Secret, Source, Telegram,
     Telemetry, Templates, TlsMode, TopicSettings, Webhook,

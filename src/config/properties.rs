@@ -53,6 +53,12 @@ pub fn refusal(name: &str) -> Option<&'static str> {
     REFUSED.iter().find(|(refused, _)| *refused == name).map(|(_, reason)| *reason)
 }
 
+/// The documentation's table of refused properties, in Markdown.
+pub fn refused_table() -> String {
+    let head = "| property | why it may not be set |\n|---|---|\n".to_owned();
+    REFUSED.iter().fold(head, |table, (name, reason)| format!("{table}| `{name}` | {reason} |\n"))
+}
+
 /// Whether a property's value must never be shown. What is not known to be harmless counts as secret.
 pub fn is_secret(name: &str) -> bool {
     const HARMLESS_SASL: &[&str] =

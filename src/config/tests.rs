@@ -212,6 +212,17 @@ fn everything() -> String {
     out.join("\n")
 }
 
+/// Every key of a value, dotted.
+fn paths(value: &toml::Value, path: &str, out: &mut Vec<String>) {
+    match value {
+        toml::Value::Table(table) => table.iter().for_each(|(key, value)| paths(value, &format!("{path}.{key}"), out)),
+        toml::Value::Array(list) if list.iter().any(toml::Value::is_table) => {
+            list.iter().for_each(|value| paths(value, &format!("{path}[]"), out));
+        }
+        _ => out.push(path.to_owned()),
+    }
+}
+
 #[test]
 fn the_known_keys_are_those_of_the_types() {
     let text = everything();
@@ -219,21 +230,54 @@ fn the_known_keys_are_those_of_the_types() {
     // Types → keys: whatever the types hold is a known key; a field that the schema forgot would be missing here.
     let typed = toml::Value::try_from(&loaded.config).unwrap();
     let known = loaded.tree.into_value();
-    fn paths(value: &toml::Value, path: &str, out: &mut Vec<String>) {
-        match value {
-            toml::Value::Table(table) => {
-                table.iter().for_each(|(key, value)| paths(value, &format!("{path}.{key}"), out))
-            }
-            toml::Value::Array(list) if list.iter().any(toml::Value::is_table) => {
-                list.iter().for_each(|value| paths(value, &format!("{path}[]"), out));
-            }
-            _ => out.push(path.to_owned()),
-        }
-    }
     let (mut of_types, mut of_keys) = (Vec::new(), Vec::new());
     paths(&typed, "", &mut of_types);
     paths(&known, "", &mut of_keys);
     of_types.sort();
     of_keys.sort();
     assert_eq!(of_types, of_keys);
+}
+
+const EXAMPLE: &str = include_str!("../../config/notilog.toml");
+
+#[test]
+fn the_example_shows_the_defaults() {
+    let example = with_file(EXAMPLE, &[], &[]).unwrap_or_else(|errors| panic!("{errors}"));
+    let defaults = load_with_origins(&LoadOptions::default()).unwrap();
+    assert_eq!(example.to_toml(false), defaults.to_toml(false));
+}
+
+#[test]
+fn the_example_names_every_key_and_what_it_comments_out_is_valid_too() {
+    // A line like `# key = …` or `# [table]` becomes one of the file.
+    let uncommented = |line: &str| match line.strip_prefix("# ") {
+        Some(rest) if rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => {
+            rest.to_owned()
+        }
+        _ => line.to_owned(),
+    };
+    let text: Vec<String> = EXAMPLE.lines().map(uncommented).collect();
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "s3cret").unwrap();
+    let secrets = format!("{}", secret.path().display());
+    let text = ["kafka", "registry", "mail", "telegram", "webhook"]
+        .iter()
+        .fold(text.join("\n"), |text, name| text.replace(&format!("/run/secrets/{name}"), &secrets));
+    let full = with_file(&text, &[], &[]).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+    let keys = |loaded: &Loaded| {
+        let mut out = Vec::new();
+        paths(&loaded.tree.clone().into_value(), "", &mut out);
+        out.retain(|key| !key.contains("properties") && !key.contains("partitions") && !key.contains("secrets"));
+        out.sort();
+        out.dedup();
+        out
+    };
+    assert_eq!(keys(&full), keys(&with_file(&everything(), &[], &[]).unwrap()));
+}
+
+#[test]
+fn the_documentation_lists_every_refused_property() {
+    let documented = include_str!("../../docs/configuration.md");
+    let stale = "docs/configuration.md is stale: put in the output of `notilog reference properties`";
+    assert!(documented.contains(&refused_table()), "{stale}");
 }

@@ -291,7 +291,7 @@ fn failed(result: Result<String, (String, RDKafkaErrorCode)>) -> Option<RDKafkaE
 fn refused(action: &'static str, topic: &str, code: RDKafkaErrorCode) -> AdminError {
     let advice = match code {
         RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
-            "; grant this principal CREATE and ALTER on the cluster or the topic"
+            "; grant this principal CREATE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS on it (without DESCRIBE a topic looks missing)"
         }
         RDKafkaErrorCode::InvalidReplicationFactor => "; lower --replication-factor or add brokers",
         RDKafkaErrorCode::PolicyViolation => "; the cluster's create or alter policy forbids it, see the broker's log",

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Context, Diagnostics, Kind, base_config, hear_out};
@@ -243,6 +244,9 @@ impl Reader {
         let metadata =
             self.consumer.fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT).map_err(|error| self.failed(&error))?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
+        if let Some(error) = topic.and_then(MetadataTopic::error) {
+            return Err(self.failed(&KafkaError::MetadataFetch(error.into())));
+        }
         match topic.map_or(0, |topic| topic.partitions().len()) {
             0 => Err(ReadError::NoTopic(self.topic.clone())),
             count => Ok(i32::try_from(count).unwrap_or(i32::MAX)),

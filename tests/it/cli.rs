@@ -50,6 +50,13 @@ impl Cli {
         (Admin::new(&config.kafka).unwrap(), config.kafka.topic_prefix)
     }
 
+    /// Leaves nothing behind.
+    async fn clean_up(&self) {
+        let (admin, prefix) = self.admin();
+        let names = admin.list(&prefix).await.unwrap();
+        admin.delete(&names.keys().map(String::as_str).collect::<Vec<_>>()).await.unwrap();
+    }
+
     fn run(&self, arguments: &[&str]) -> Output {
         self.feed(arguments, "")
     }
@@ -160,6 +167,7 @@ async fn topics_are_planned_applied_and_verified_and_drift_is_found() {
     let state = admin.describe(std::slice::from_ref(&preferences)).await.unwrap();
     assert_eq!(state[&preferences].config["cleanup.policy"].value, "compact");
     assert_eq!(state[&preferences].config["segment.bytes"].value, "1048576");
+    cli.clean_up().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,6 +190,7 @@ async fn partitions_are_raised_only_when_told_and_agreed() {
     assert_eq!(code(&raised), 0, "{}", stderr(&raised));
     assert_eq!(admin.list(&outbound).await.unwrap()[&outbound], 6);
     assert_eq!(code(&cli.run(&["topics", "verify"])), 0);
+    cli.clean_up().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -357,6 +366,7 @@ async fn doctor_names_what_is_missing_and_what_to_do() {
     let faults: Vec<Value> = serde_json::from_slice(&two.stdout).unwrap();
     let faulty = faults.iter().filter(|finding| finding["severity"] == "fault").map(|finding| finding["check"].clone());
     assert_eq!(faulty.collect::<Vec<_>>(), ["registry", "policies"]);
+    cli.clean_up().await;
 }
 
 /// The address in the line that a role logs when it serves its health.
