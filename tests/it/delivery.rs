@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use notilog::channel::{self, Channel};
 use notilog::config::{self, Channels, Delay, TlsMode};
+use notilog::kafka::admin::Admin;
 use notilog::model::{Channel as Name, Class, NotificationId, Policy};
 use notilog::policy;
 use notilog::wire::RecordType;
@@ -292,6 +293,30 @@ async fn the_last_attempt_that_fails_makes_a_dead_letter() {
     assert_eq!(dead[0]["headers"]["__dlq.errors.delivery.count"], "2");
     assert_eq!(dead[0]["value"]["event_id"], "e-1", "the original bytes");
     assert_eq!(ada.attempts().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_its_tier_does_not_take_is_dead_and_stops_nobody() {
+    let (world, ada, bob) = (World::new("large", FAST).await, Someone::new(), Someone::new());
+    let admin = Admin::new(&world.config.kafka).unwrap();
+    for tier in &world.config.delivery.tiers {
+        let small = [("max.message.bytes".to_owned(), "1000".to_owned())].into();
+        admin.alter(&world.topics.outbound_tier(Name::Email, tier.0), &small).await.unwrap();
+    }
+    ada.answers(json!([451])).await;
+    let data = json!({"title": "Shipped", "text": "x".repeat(2_000)}).to_string();
+    let delivery = deliver(&world).await;
+    ada.send(&world, with(ada.outbound("e-1"), json!({ "data": data }))).await;
+    let dead = statuses(&world, &ada.id("e-1"), 1).await;
+    bob.send(&world, bob.outbound("e-2")).await;
+    let sent = statuses(&world, &bob.id("e-2"), 1).await;
+    let letters = world.read_count(world.topics.dlq_outbound(Name::Email), 1).await;
+    delivery.stop().await.unwrap();
+    assert_eq!((states(&dead), &dead[0]["reason"]), (vec!["DEAD"], &json!("too_large")));
+    assert_eq!(states(&sent), ["SENT"]);
+    assert_eq!(letters[0]["headers"]["notify-reason"], "too_large");
+    assert_eq!(letters[0]["headers"]["__dlq.errors.topic"], world.topics.outbound(Name::Email, Class::Main));
+    assert_eq!(ada.attempts().await.len(), 1, "it is not sent again while its record cannot be written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
