@@ -21,7 +21,7 @@ use crate::decide::Zones;
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::producer::{Outgoing, ProduceError, Producer};
 use crate::kafka::reader::{self, ReadError};
-use crate::kafka::{Table, TableState};
+use crate::kafka::{LagWatch, Table, TableState};
 use crate::model::{Policy, Topics};
 use crate::policy;
 use crate::telemetry::clock::Clock;
@@ -87,6 +87,7 @@ pub async fn run(setup: Setup) -> Result<(), RouterError> {
         return Ok(());
     }
     let watch = tokio::spawn(watch_table(table.clone(), setup.stop.clone()));
+    let _lag = watch_lag(&setup.config, &topics);
     let ended = supervisor::supervise(&setup, &topics, table, assigned).await;
     watch.abort();
     Ok(ended?)
@@ -175,6 +176,14 @@ async fn watch_table(table: Table, stop: CancellationToken) {
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+/// Shows how far the group is behind.
+fn watch_lag(config: &Config, topics: &Topics) -> LagWatch {
+    let (events, tiers) = (topics.events_prefix(), topics.named("notify.retry.events."));
+    let preferences = topics.preferences();
+    let reads = move |topic: &str| topic.starts_with(&events) || topic.starts_with(&tiers) || topic == preferences;
+    LagWatch::start(&config.kafka, &topics.named(&config.router.group), reads)
 }
 
 /// Rules that all shards share.
