@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::kill::seed;
 use crate::stand_in::{StandIn, unique};
-use crate::support::{PATIENCE, Program, World, now, port};
+use crate::support::{PATIENCE, Program, World, now, person, port, with};
 
 const USERS: usize = 250;
 const EACH: usize = 8;
@@ -176,4 +176,39 @@ async fn a_worker_that_stood_still_while_another_took_over_sends_nothing_more() 
     let repeats = load.check(&world).await;
     println!("{repeats} repeats of at most {IN_FLIGHT} calls");
     assert!(repeats <= IN_FLIGHT, "{repeats}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_due_while_a_worker_stood_still_is_sent_by_its_successor_alone() {
+    let dynamic = config().replace("static_membership = true", "static_membership = false").replace("\"3s\"", "\"5s\"");
+    let backoff = dynamic.replace("backoff = [\"1s\", ", "backoff = [");
+    let world = World::new("delivery-due", &backoff).await;
+    let load = Load { domain: unique() };
+    let people = 0..40;
+    for user in people.clone() {
+        let script = json!({"address": load.address(user), "answers": [451, 250]});
+        StandIn::smtp().script("/script", script).await;
+    }
+    let preferences = people.clone().map(|user| {
+        let endpoint = json!([{"channel": "email", "address": load.address(user), "verified": true, "label": null}]);
+        with(person(&format!("u-{user}")), json!({ "endpoints": endpoint }))
+    });
+    world.preferences(preferences.collect()).await;
+    let records = people.clone().map(|user| load.record(&world, user, 0)).collect();
+    world.produce(RecordType::Outbound, records).await;
+    let mut zombie = start(&world);
+    // All wait in a tier, and the zombie holds the heads.
+    world.wait_for_statuses(people.len()).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    zombie.signal("STOP");
+    assert_eq!(load.mails().await.len(), people.len(), "nothing was due yet");
+
+    let successor = world.program_with(&["deliver", "--channel", "email"], &[("NOTILOG__DELIVERY__INSTANCE", "1")]);
+    world.wait_for_statuses(2 * people.len()).await;
+    zombie.signal("CONT");
+    world.wait_for_log("stood still", 1).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert!(zombie.ended().is_none(), "it goes on as a member: {}", world.log());
+    drop((zombie, successor));
+    assert_eq!(load.mails().await.len(), 2 * people.len(), "one 451 and one 250 each: {}", world.log());
 }
