@@ -153,7 +153,7 @@ class Summary:
         yield from row("WAITING", lambda one: one.state == "WAITING")
         yield from row("RETRYING", lambda one: one.state == "RETRYING", always=False)
         yield from row("QUEUED", lambda one: one.state == "QUEUED", always=False)
-        yield from row("", lambda one: True)
+        yield from row("all", lambda one: True)
         waiting = [one.until for one in self.ledger.notifications.values() if one.state == "WAITING" and one.until]
         if waiting:
             yield f"  The next that waits is due {moment(min(waiting))}, the last {moment(max(waiting))}."
