@@ -4,10 +4,15 @@
 Exit code 0 when every event is accounted for, 1 when not, 130 when it was interrupted before it could tell.
 """
 
+import signal
+
+# A Ctrl-C while the rest is imported just ends it.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+# ruff: noqa: E402
 import argparse
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
