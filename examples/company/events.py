@@ -42,13 +42,15 @@ CARD_REASONS = ["reported lost", "unusual payments abroad", "wrong PIN three tim
 
 @dataclass
 class Planned:
-    """One record to produce: an event, or bytes that are none."""
+    """One record to produce: an event, or bytes that are none; and how its recipient's preferences change around it."""
 
     at: float  # seconds after the first
     domain: str
     key: str | None
     event: dict | None
     raw: bytes | None = None
+    before: dict | None = None  # preferences that another program writes first
+    later: tuple[float, dict] | None = None  # and some seconds after
 
 
 class Company:
@@ -167,11 +169,31 @@ class Company:
         who = [self.random.choice(BANK_CUSTOMERS)]
         return self.event("bank", "bank/payments", "transfer.large", "payments", who, data, **more)
 
+    # People of one run only, whose preferences change while notilog works.
+
+    def someone(self, name: str, **more) -> dict:
+        user = f"{name}.{self.run}"
+        mail = {"channel": "email", "address": f"{user}@example.org", "verified": True}
+        return {"user_id": user, "locale": "en", "timezone": "Europe/Lisbon", "endpoints": [mail]} | more
+
+    def welcome(self) -> Planned:
+        """Overtakes the sign-up that it is about."""
+        nora = self.someone("nora")
+        planned = self.event("shop", "shop/accounts", "account.welcome", "account", [nora["user_id"]], {"title": "Welcome"})
+        planned.later = (2, nora)
+        return planned
+
+    def order_of(self, before: dict, later: dict | None = None, **more) -> Planned:
+        planned = self.order("order.placed", self.order_data(), before["user_id"], **more)
+        planned.before, planned.later = before, later and (3, later)
+        return planned
+
     # What should not happen, and does.
 
     def oddities(self) -> list:
         orders, seconds, hours = self.order_data, lambda n: timedelta(seconds=n), lambda n: timedelta(hours=n)
-        placed = "order.placed"
+        placed, no_orders = "order.placed", {"orders": {"enabled": False}}
+        moved = [{"channel": "email", "address": f"will.new.{self.run}@example.org", "verified": True}]
 
         def recipients(names: list[str]) -> Planned:
             return self.event("shop", "shop/letters", "newsletter.issue", "marketing", names, {"title": "All", "text": "of you"})
@@ -190,8 +212,12 @@ class Company:
             lambda: self.order(placed, orders(), "hiro.tanabe"),
             lambda: self.order(placed, orders(), "farid.haddad"),
             lambda: self.order(placed, orders(), "dario.fontaine"),
-            lambda: self.order(placed, orders(), f"moved.{self.run}"),
-            lambda: self.event("shop", "shop/accounts", "account.welcome", "account", [f"nora.{self.run}"], {"title": "Welcome, Nora"}),
+            # Preferences that came late, that nobody can read, that change while a notification waits.
+            self.welcome,
+            lambda: self.order_of(self.someone("otto", timezone="Europe/Atlantis")),
+            lambda: self.order_of(self.someone("vera"), self.someone("vera", categories=no_orders), not_before=seconds(6)),
+            lambda: self.order_of(self.someone("will"), self.someone("will", endpoints=moved), not_before=seconds(6)),
+            lambda: self.order_of(self.someone("xena"), not_before=seconds(6), expires_at=seconds(4)),
             lambda: self.event("shop", "shop/letters", "newsletter.issue", "marketing", ["mina.rao"], {"title": "For Mina", "text": "…"}),
             # Channels that nobody wants, or that do not exist.
             lambda: self.newsletter(channels=["sms"]),

@@ -94,13 +94,15 @@ class Event:
             return whole[0]["verdict"].lower(), [whole[0]["reason"]]
         if not self.notifications:
             return "suppressed", sorted({outcome["reason"] for outcome in self.all_outcomes()})
-        missed = [one for one in self.notifications.values() if one.state != "SENT"]
+        # What was superseded has a successor among them.
+        counted = [one for one in self.notifications.values() if one.reason != "superseded"] or [*self.notifications.values()]
+        missed = [one for one in counted if one.state != "SENT"]
         reasons = sorted({one.reason for one in missed})
         if not missed:
             return "delivered", []
         if any(one.state == "WAITING" for one in missed):
             return "waiting", sorted({one.reason for one in missed if one.state == "WAITING"})
-        return ("delivered in part" if len(missed) < len(self.notifications) else "not delivered"), reasons
+        return ("delivered in part" if len(missed) < len(counted) else "not delivered"), reasons
 
     def unrest(self) -> str:
         if not self.outcomes:

@@ -16,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "examples" / "compa
 from events import Company, Planned  # noqa: E402
 
 TRICKLE = 4  # events a second, after the planned ones
-LATE_SIGN_UP = 2.0  # seconds from a welcome event to the preferences of the one who is welcomed
 
 
 def now_ms() -> int:
@@ -42,7 +41,7 @@ class Producing(threading.Thread):
         self.failure: str | None = None
         # Not the company's own: its events must not depend on these draws.
         self.traces = random.Random()
-        self.sign_ups: list[tuple[float, dict]] = []
+        self.changes: list[tuple[float, dict]] = []
         client = SchemaRegistryClient({"url": registry})
         self.event = self._serializer(client, "notilog.v1.Event")
         self.preferences = self._serializer(client, "notilog.v1.Preferences")
@@ -66,21 +65,24 @@ class Producing(threading.Thread):
             self.planned_done.set()
 
     def _run(self) -> None:
-        self._move("moved")
+        for planned in self.planned:
+            if planned.before:
+                self._prefer(planned.before)
+        self._flush()
         began = time.monotonic()
         for planned in self.planned:
             if self.stopping.wait(max(0.0, began + planned.at - time.monotonic())):
                 break
             self._produce(planned)
-            self._sign_up()
+            self._change_preferences()
         self._flush()
         self.planned_done.set()
         while not self.stopping.wait(self.traces.expovariate(TRICKLE) if self.go_on else 0.1):
             if self.go_on:
                 self._produce(self.company.numbered(self.company.usual(), 0))
-            elif not self.sign_ups:
+            elif not self.changes:
                 break
-            self._sign_up()
+            self._change_preferences()
         self._flush()
 
     def _flush(self) -> None:
@@ -94,8 +96,9 @@ class Producing(threading.Thread):
         if planned.event is not None:
             event = {name: dated(field) for name, field in planned.event.items()}
             value = self.event(event, SerializationContext(topic, MessageField.VALUE))
-            if event["type"] == "account.welcome":
-                self._welcome(event["recipients"][0])
+        if planned.later:
+            self.changes.append((time.monotonic() + planned.later[0], planned.later[1]))
+            self.changes.sort(key=lambda change: change[0])
         trace = f"00-{self.traces.getrandbits(128):032x}-{self.traces.getrandbits(64):016x}-01"
         headers = [("traceparent", trace.encode())]
         self.producer.produce(topic, key=planned.key, value=value, headers=headers, on_delivery=self._written)
@@ -108,21 +111,9 @@ class Producing(threading.Thread):
 
     # Preferences that come by another way than `notilog prefs`.
 
-    def _welcome(self, user: str) -> None:
-        endpoint = {"channel": "email", "address": f"{user}@example.org", "verified": True}
-        record = {"locale": "en", "timezone": "Europe/Lisbon", "endpoints": [endpoint]}
-        self.sign_ups.append((time.monotonic() + LATE_SIGN_UP, {"user_id": user} | record))
-
-    def _sign_up(self) -> None:
-        while self.sign_ups and self.sign_ups[0][0] <= time.monotonic():
-            self._prefer(self.sign_ups.pop(0)[1])
-
-    def _move(self, who: str) -> None:
-        """A record of a program that knows a time zone that nobody else does."""
-        user = f"{who}.{self.company.run}"
-        endpoint = {"channel": "email", "address": f"{user}@example.org", "verified": True}
-        self._prefer({"user_id": user, "timezone": "Europe/Atlantis", "endpoints": [endpoint]})
-        self._flush()
+    def _change_preferences(self) -> None:
+        while self.changes and self.changes[0][0] <= time.monotonic():
+            self._prefer(self.changes.pop(0)[1])
 
     def _prefer(self, record: dict) -> None:
         topic = "notify.preferences"

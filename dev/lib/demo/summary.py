@@ -135,12 +135,12 @@ class Summary:
 
     def _notifications(self):
         columns = [[one for one in self.ledger.notifications.values() if one.channel == channel] for channel in CHANNELS]
-        yield f"Notifications{'':<8}" + "".join(f"{channel:>10}" for channel in CHANNELS) + f"{'all':>10}"
+        yield f"Notifications{'':<16}" + "".join(f"{channel:>10}" for channel in CHANNELS) + f"{'all':>10}"
 
         def row(name: str, which, always: bool = True):
             counts = [sum(map(which, column)) for column in columns]
             if always or any(counts):
-                yield f"  {name:<19}" + "".join(f"{count:>10,}" for count in [*counts, sum(counts)])
+                yield f"  {name:<27}" + "".join(f"{count:>10,}" for count in [*counts, sum(counts)])
 
         yield from row("SENT", lambda one: one.state == "SENT")
         yield from row("  after a retry", lambda one: one.state == "SENT" and one.attempts > 1)
