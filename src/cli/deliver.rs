@@ -52,5 +52,6 @@ pub(super) fn role(process: &Process, wanted: &[Channel]) -> Result<Role, Failur
         readiness: process.readiness.clone(),
         stop: process.stop.clone(),
     };
-    Ok(("deliver", Box::pin(async move { Ok(delivery::run(setup).await?) })))
+    let delivering = delivery::run(setup);
+    Ok(("deliver", Box::pin(async move { Ok(delivering.await?) })))
 }

@@ -32,6 +32,8 @@ pub(super) struct Process {
     pub(super) clock: Clock,
     pub(super) readiness: Readiness,
     pub(super) stop: CancellationToken,
+    /// Holds readiness back until the roles have named their own conditions.
+    roles: Condition,
     server: http::Server,
 }
 
@@ -46,7 +48,7 @@ impl Process {
         let exposition = metrics::install()?;
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
         stop_on_signals(stop.clone())?;
-        let registered = readiness.condition("schemas");
+        let (registered, roles) = (readiness.condition("schemas"), readiness.condition("roles"));
         // Health outlives the roles: it is stopped last.
         let server =
             http::serve(config.telemetry.listen, readiness.clone(), exposition, CancellationToken::new()).await?;
@@ -55,11 +57,12 @@ impl Process {
         let schemas = Arc::new(RegistrySchemas::new(registry.clone(), tokio::runtime::Handle::current()));
         let Some(writer_ids) = writer_ids(&registry, &registered, &stop).await? else { return Ok(None) };
         let clock = Clock::system();
-        Ok(Some(Process { config, policy, schemas, writer_ids, clock, readiness, stop, server }))
+        Ok(Some(Process { config, policy, schemas, writer_ids, clock, readiness, stop, roles, server }))
     }
 
     /// Runs roles until all have ended. The first that fails stops the others.
     pub(super) async fn run(self, roles: Vec<Role>) -> Result<Exit, Failure> {
+        self.roles.ready();
         let mut running = tokio::task::JoinSet::new();
         for (name, role) in roles {
             tracing::info!(role = name, "starts");

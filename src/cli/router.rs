@@ -28,5 +28,6 @@ pub(super) fn role(process: &Process) -> Role {
         readiness: process.readiness.clone(),
         stop: process.stop.clone(),
     };
-    ("router", Box::pin(async move { Ok(router::run(setup).await?) }))
+    let routing = router::run(setup);
+    ("router", Box::pin(async move { Ok(routing.await?) }))
 }

@@ -76,10 +76,15 @@ pub enum RouterError {
 ///
 /// # Errors
 /// [`RouterError`] when it cannot start, or its shards keep failing.
-pub async fn run(setup: Setup) -> Result<(), RouterError> {
-    let topics = Topics::new(&setup.config.kafka.topic_prefix);
+pub fn run(setup: Setup) -> impl Future<Output = Result<(), RouterError>> {
+    // Now, and not when first polled: nobody may take the process for ready in between.
     let restored = setup.readiness.condition("router: preferences table");
     let assigned = setup.readiness.condition("router: partitions");
+    route(setup, restored, assigned)
+}
+
+async fn route(setup: Setup, restored: Condition, assigned: Condition) -> Result<(), RouterError> {
+    let topics = Topics::new(&setup.config.kafka.topic_prefix);
     check_topics(&setup.config, &topics).await?;
     keep_policy(&setup.config, &topics, &setup.policy).await?;
     let (table, _guard) = Table::start(&setup.config.kafka, &topics.preferences()).map_err(RouterError::Table)?;
