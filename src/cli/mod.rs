@@ -3,6 +3,7 @@
 //! Invariant: no command decides anything; what it calls is in `ops`, `router` or `delivery`. Errors say what
 //! happened, to what, and what to do, on stderr; stdout is for output.
 
+mod acls;
 mod completions;
 mod config;
 mod confirm;

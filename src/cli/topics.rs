@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
+use super::acls::{self, Acls};
 use super::confirm::Confirm;
 use super::output::{Row, counted};
 use super::{Exit, Failure, Global};
@@ -15,9 +16,10 @@ use crate::ops::audit::{self, Action};
 use crate::ops::session::Session;
 use crate::ops::topics::{Applied, Change, Partitions, Plan, apply, desired_of, observe, plan};
 
-/// Compares the topics that should exist with the cluster, and creates or changes them
+/// Compares the topics that should exist, or rights on them, with the cluster, and creates or changes them
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  notilog topics plan\n  notilog topics apply --domain shop --domain bank")]
+#[command(after_help = "Examples:\n  notilog topics plan\n  notilog topics apply --domain shop --domain bank\n  \
+    notilog topics apply --acls --principal router=User:router --principal deliver=User:deliver")]
 pub(super) struct TopicsArgs {
     #[command(subcommand)]
     command: TopicsCommand,
@@ -58,6 +60,8 @@ struct Which {
     /// Adds partitions where there are too few. Keys move to other partitions: order across the change is lost
     #[arg(long)]
     raise_partitions: bool,
+    #[command(flatten)]
+    acls: Acls,
 }
 
 /// A line of a plan or of its outcome.
@@ -82,6 +86,16 @@ pub(super) async fn run(global: &Global, args: TopicsArgs) -> Result<Exit, Failu
     let session = global.session()?;
     let admin = Admin::new(session.kafka())?;
     match args.command {
+        TopicsCommand::Plan(which)
+        | TopicsCommand::Verify(which)
+        | TopicsCommand::Apply { which, dry_run: true, .. }
+            if which.acls.acls =>
+        {
+            acls::show(global, &session, &which.acls, &which.domain)
+        }
+        TopicsCommand::Apply { which, confirm, dry_run: false } if which.acls.acls => {
+            acls::bring_about(global, &session, &which.acls, &which.domain, confirm).await
+        }
         TopicsCommand::Plan(which) | TopicsCommand::Verify(which) => {
             show(global, &planned(&session, &admin, &which).await?)
         }

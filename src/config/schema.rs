@@ -2,7 +2,7 @@
 //!
 //! A test holds this against `types.rs` and `default.toml`.
 
-use crate::model::{Channel, Priority, parse_delay};
+use crate::model::{Channel, Priority, Share, parse_delay};
 
 /// What may stand at a key.
 #[derive(Debug)]
@@ -108,6 +108,10 @@ pub(super) static ROOT: Shape = Shape::Section(&[
             must("domains", Shape::List { of: &Shape::Text(name), min: 0 }),
             must("channels", Shape::List { of: &Shape::Choice(channel_names), min: 0 }),
             must("partitions", Shape::Map { of: &Shape::Whole(1, 10_000), check_key: name }),
+            must(
+                "principals",
+                Shape::Map { of: &Shape::List { of: &Shape::Text(principal), min: 1 }, check_key: share },
+            ),
             may("replication_factor", Shape::Whole(1, 100)),
         ]),
     ),
@@ -203,6 +207,17 @@ fn topic_characters(text: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err("may hold letters, digits, `.`, `_` and `-` only".to_owned())
+    }
+}
+
+fn share(text: &str) -> Result<(), String> {
+    text.parse::<Share>().map(|_| ())
+}
+
+fn principal(text: &str) -> Result<(), String> {
+    match text.split_once(':') {
+        Some((kind, name)) if !kind.is_empty() && !name.is_empty() => Ok(()),
+        _ => Err("is not a principal, as in `User:router`".to_owned()),
     }
 }
 

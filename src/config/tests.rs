@@ -189,6 +189,7 @@ fn everything() -> String {
         match (shape, name) {
             (Shape::Map { .. }, "properties") => "{ \"client.rack\" = \"a\" }".to_owned(),
             (Shape::Map { .. }, "partitions") => "{ events = 3 }".to_owned(),
+            (Shape::Map { .. }, "principals") => "{ router = [\"User:router\"] }".to_owned(),
             (Shape::Map { .. }, _) => "{ acme = \"x\" }".to_owned(),
             (Shape::List { .. }, "sources") => {
                 "[{ topics = [\"a\"], tenants = [\"b\"], categories = [\"c\"], max_priority = \"LOW\" }]".to_owned()

@@ -262,6 +262,9 @@ pub struct TopicSettings {
     pub channels: Vec<Channel>,
     /// Partitions by family (the file's name without `.toml`), in place of the family's own count.
     pub partitions: BTreeMap<String, u32>,
+    /// Who plays which part, for `notilog topics --acls`: principals (`User:router`) by role (`router`, `deliver`,
+    /// `deliver.<channel>`, `operator`, `producer`, `analyst`).
+    pub principals: BTreeMap<String, Vec<String>>,
     /// Replicas of each partition; 3, or the number of brokers if there are fewer, when not set.
     pub replication_factor: Option<u16>,
 }

@@ -12,7 +12,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::util::Timeout;
 use serde::Serialize;
 
-use super::client::{Context, Kind, base_config, hear_out};
+use super::client::{Context, Kind, base_config, hear_out, metadata};
+use super::denied::Denied;
 use crate::config::Kafka;
 
 /// For one request to the controller or the brokers.
@@ -33,6 +34,17 @@ pub enum AdminError {
         /// The configured addresses.
         bootstrap: String,
         /// librdkafka's words and what to do.
+        cause: String,
+    },
+    /// The login or a right is refused.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// A request about rights failed.
+    #[error("cannot {action}: {cause}")]
+    Acls {
+        /// What was to be done.
+        action: &'static str,
+        /// The broker's words and, where it is known, what to do.
         cause: String,
     },
     /// A request about one topic was refused.
@@ -87,7 +99,7 @@ pub struct Admin {
     client: AdminClient<Context>,
     /// Asks for metadata: unlike the admin client, it can be made to say why a call failed.
     observer: BaseConsumer<Context>,
-    bootstrap: String,
+    kafka: Kafka,
 }
 
 impl Admin {
@@ -102,7 +114,7 @@ impl Admin {
             .set("enable.auto.commit", "false")
             .create_with_context(Context::default())
             .map_err(failed)?;
-        Ok(Admin { client, observer, bootstrap: kafka.bootstrap_servers.clone() })
+        Ok(Admin { client, observer, kafka: kafka.clone() })
     }
 
     /// How many brokers the cluster has; an error when none can be reached.
@@ -217,10 +229,27 @@ impl Admin {
         topic: Option<&str>,
         read: impl FnOnce(&rdkafka::metadata::Metadata) -> T,
     ) -> Result<T, AdminError> {
-        self.observer
-            .fetch_metadata(topic, REQUEST_TIMEOUT)
+        metadata(&self.observer, &self.kafka, topic, REQUEST_TIMEOUT)
             .map(|metadata| read(&metadata))
             .map_err(|error| self.unreachable(&error))
+    }
+
+    pub(super) fn observer(&self) -> &BaseConsumer<Context> {
+        &self.observer
+    }
+
+    pub(super) fn kafka(&self) -> &Kafka {
+        &self.kafka
+    }
+
+    /// Takes in what the client has to say about a call that failed.
+    pub(super) fn hear_out(&self) {
+        hear_out(&self.observer);
+    }
+
+    /// What the client reported last, if waiting does not help against it.
+    pub(super) fn denied(&self) -> Option<Denied> {
+        self.observer.context().diagnostics().denied(&self.kafka)
     }
 
     fn outcome(
@@ -237,7 +266,11 @@ impl Admin {
     }
 
     fn unreachable(&self, error: &KafkaError) -> AdminError {
-        AdminError::Unreachable { bootstrap: self.bootstrap.clone(), cause: self.explain(error) }
+        let cause = self.explain(error);
+        match self.denied() {
+            Some(denied) => AdminError::Denied(denied),
+            None => AdminError::Unreachable { bootstrap: self.kafka.bootstrap_servers.clone(), cause },
+        }
     }
 
     fn explain(&self, error: &KafkaError) -> String {

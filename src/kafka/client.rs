@@ -9,11 +9,14 @@ use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 use rdkafka::statistics::Statistics;
 
+use super::denied::Denied;
 use crate::config::{Kafka, refusal};
+use crate::telemetry::clock::steady_now;
 use crate::telemetry::metrics;
 
 /// What a client is for: properties of the other kind are left out, as librdkafka would complain about each.
@@ -155,6 +158,11 @@ impl Diagnostics {
         self.0.lock().clone()
     }
 
+    /// What was reported last, if waiting does not help against it.
+    pub fn denied(&self, kafka: &Kafka) -> Option<Denied> {
+        Denied::from_report(kafka, &self.last_error()?)
+    }
+
     /// `error` in words, with what librdkafka reported last as its likely cause.
     pub fn explain(&self, error: &KafkaError) -> String {
         let what = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
@@ -174,8 +182,13 @@ impl Diagnostics {
         tracing::warn!(target: "librdkafka", %code, reason, "kafka client error");
         metrics::kafka_errors(&format!("{code:?}")).increment(1);
         let mut last = self.0.lock();
-        // "All brokers are down" follows from a cause that was reported before it and says less.
-        let follows = code == RDKafkaErrorCode::AllBrokersDown && last.is_some();
+        // "All brokers are down" follows from a cause that was reported before it and says less. So does a connection
+        // that ends after its login was refused.
+        let refused = |last: &LastError| {
+            matches!(last.code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
+        };
+        let follows = (code == RDKafkaErrorCode::AllBrokersDown && last.is_some())
+            || (code == RDKafkaErrorCode::BrokerTransportFailure && last.as_ref().is_some_and(refused));
         if !follows {
             *last = Some(LastError { code, reason: reason.to_owned() });
         }
@@ -221,6 +234,35 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {}
+
+/// How long the first of several tries to get metadata may take; each later one takes twice as long.
+const FIRST_TRY: Duration = Duration::from_millis(250);
+
+/// Metadata of one topic, or of all. Waits for brokers that are not there yet, at most `patience`, but not once the
+/// client reported what does not pass by itself: a refused login shows only in reports, the call would time out.
+///
+/// For consumers that have nothing assigned yet.
+pub(super) fn metadata(
+    consumer: &BaseConsumer<Context>,
+    kafka: &Kafka,
+    topic: Option<&str>,
+    patience: Duration,
+) -> Result<Metadata, KafkaError> {
+    let deadline = steady_now() + patience;
+    let mut timeout = FIRST_TRY;
+    loop {
+        let left = deadline.saturating_duration_since(steady_now());
+        let error = match consumer.fetch_metadata(topic, timeout.min(left).max(Duration::from_millis(1))) {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
+        };
+        hear_out(consumer);
+        if consumer.context().diagnostics().denied(kafka).is_some() || steady_now() >= deadline {
+            return Err(error);
+        }
+        timeout *= 2;
+    }
+}
 
 /// Lets a consumer hand out the errors and logs that piled up while a call blocked, so that the call's failure can be
 /// explained. For consumers that have nothing assigned yet.

@@ -1,8 +1,10 @@
 //! The only place that names rdkafka: configuration, consumers, transactions, tables, tiers, administration.
 
+pub mod acl;
 pub mod admin;
 pub mod client;
 mod consumer;
+mod denied;
 mod heads;
 mod lag;
 mod missing;
@@ -10,10 +12,12 @@ mod partition;
 pub mod producer;
 pub mod reader;
 mod record;
+pub mod rights;
 mod table;
 mod transaction;
 
 pub use consumer::{Assignor, ConsumerFault, GroupConsumer, Polled, Rebalance, SESSION_TIMEOUT, Settings, Start};
+pub use denied::{Denied, Right, principal_of};
 pub use heads::HeldHeads;
 pub use lag::LagWatch;
 pub use missing::MissingTopics;

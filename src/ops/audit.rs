@@ -20,6 +20,8 @@ pub enum Action {
     DlqRedrive,
     /// Topics were created or changed.
     TopicsApply,
+    /// Rights were granted or taken away.
+    AclsApply,
 }
 
 /// A record of `notify.audit`: JSON, keyed by who acted.

@@ -146,7 +146,8 @@ pub fn families(dir: Option<&Path>) -> Result<Vec<Family>, FamilyError> {
     for entry in std::fs::read_dir(dir).map_err(unreadable(dir))? {
         files.push(entry.map_err(unreadable(dir))?.path());
     }
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    // Rights lie beside the families, and are none.
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml") && !path.ends_with("acls.toml"));
     files.sort();
     if files.is_empty() {
         return Err(FamilyError::Empty(dir.to_owned()));

@@ -1,7 +1,9 @@
 //! Topics as code: families from files, compared with the cluster, and brought in line with it.
 //!
 //! Invariant: nothing is ever deleted or made smaller; partitions are added only when told so, because keys move.
+//! Rights are in `acls`.
 
+pub mod acls;
 mod apply;
 mod family;
 mod plan;
