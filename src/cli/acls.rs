@@ -107,7 +107,11 @@ pub(super) async fn bring_about(
             Ok(()) => ("done", applied.change.to_string()),
             Err(error) => ("failed", error.to_string()),
         };
-        if state == "done" { done += 1 } else { failed += 1 }
+        if state == "done" {
+            done += 1
+        } else {
+            failed += 1
+        }
         lines.push(Line::of(state, applied.change.acl(), what));
     }
     if done > 0 {

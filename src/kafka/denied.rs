@@ -134,10 +134,7 @@ fn command(principal: &str, right: &Right) -> String {
         Pattern::Prefixed => " --resource-pattern-type prefixed",
         Pattern::Literal => "",
     };
-    format!(
-        "kafka-acls.sh --add --allow-principal '{principal}' --operation {} {resource}{prefixed}",
-        right.operation
-    )
+    format!("kafka-acls.sh --add --allow-principal '{principal}' --operation {} {resource}{prefixed}", right.operation)
 }
 
 #[cfg(test)]
@@ -164,8 +161,16 @@ mod tests {
     }
 
     #[rstest]
-    #[case(RDKafkaErrorCode::Authentication, "sasl_ssl://b:9094/bootstrap: SASL authentication error: Authentication failed (after 301ms in state AUTH_REQ)", "refuses the login of User:router: SASL authentication error: Authentication failed; check")]
-    #[case(RDKafkaErrorCode::SSL, "sasl_ssl://b:9094/bootstrap: SSL handshake failed: certificate verify failed (after 5ms in state SSL_HANDSHAKE)", "is not trusted: SSL handshake failed: certificate verify failed; set ssl.ca.location")]
+    #[case(
+        RDKafkaErrorCode::Authentication,
+        "sasl_ssl://b:9094/bootstrap: SASL authentication error: Authentication failed (after 301ms in state AUTH_REQ)",
+        "refuses the login of User:router: SASL authentication error: Authentication failed; check"
+    )]
+    #[case(
+        RDKafkaErrorCode::SSL,
+        "sasl_ssl://b:9094/bootstrap: SSL handshake failed: certificate verify failed (after 5ms in state SSL_HANDSHAKE)",
+        "is not trusted: SSL handshake failed: certificate verify failed; set ssl.ca.location"
+    )]
     fn a_report_that_waiting_does_not_help_against_is_a_refusal(
         #[case] code: RDKafkaErrorCode,
         #[case] reason: &str,

@@ -100,7 +100,8 @@ fn expand(template: &str, values: &Values) -> Vec<String> {
     values.iter().filter(|(placeholder, _)| template.contains(placeholder)).fold(
         vec![template.to_owned()],
         |names, (placeholder, values)| {
-            let filled = |name: &String| values.iter().map(|value| name.replace(placeholder, value)).collect::<Vec<_>>();
+            let filled =
+                |name: &String| values.iter().map(|value| name.replace(placeholder, value)).collect::<Vec<_>>();
             names.iter().flat_map(filled).collect()
         },
     )

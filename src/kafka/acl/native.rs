@@ -272,8 +272,7 @@ type Constructor = unsafe extern "C" fn(
 
 fn bindings(acls: &[Acl], make: Constructor) -> Result<Vec<Owned<rd::rd_kafka_AclBinding_t>>, NativeError> {
     let binding = |acl: &Acl| {
-        let (name, principal, host) =
-            (c_string(&acl.resource.name)?, c_string(&acl.principal)?, c_string(&acl.host)?);
+        let (name, principal, host) = (c_string(&acl.resource.name)?, c_string(&acl.principal)?, c_string(&acl.host)?);
         let mut words: [c_char; 256] = [0; 256];
         // SAFETY: the strings are alive and copied; `words` is as long as it says.
         let made = unsafe {

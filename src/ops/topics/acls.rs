@@ -178,7 +178,8 @@ pub fn words(acl: &Acl) -> String {
         Permission::Deny => "DENIED ",
     };
     let from = if acl.host == "*" { String::new() } else { format!(" from {}", acl.host) };
-    let all = acl.resource.pattern == Pattern::Literal && acl.resource.name == "*" && acl.resource.kind != Kind::Cluster;
+    let all =
+        acl.resource.pattern == Pattern::Literal && acl.resource.name == "*" && acl.resource.kind != Kind::Cluster;
     let wide = if all { " (stands for all)" } else { "" };
     format!("{denies}{} on {}{wide}{from}", acl.operation, acl.resource)
 }
