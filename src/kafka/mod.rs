@@ -5,6 +5,7 @@ pub mod admin;
 pub mod client;
 mod consumer;
 mod denied;
+mod ends;
 mod heads;
 mod lag;
 mod missing;

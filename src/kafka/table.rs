@@ -1,7 +1,7 @@
 //! A compacted topic as a table in memory: the newest encoded value of each key, with where it stands.
 //!
 //! One thread owns the consumer (all partitions, assigned and not subscribed) and writes; any thread reads. The table
-//! is restored when every partition was read to its end once; reading it before that is the owner's mistake, and
+//! is restored when every partition was read to its end once; partitions that are added later are found. Reading it before that is the owner's mistake, and
 //! [`Table::state`] tells. Values stay encoded: who reads decodes, by the value's own schema id.
 
 use std::hash::BuildHasher;
@@ -20,11 +20,21 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::Offset;
 
 use super::client::{Context, Kind, base_config};
+use super::ends::Ends;
 use crate::config;
 use crate::telemetry::clock::steady_now;
 
 /// Writers lock one segment of this many.
 const SEGMENTS: usize = 64;
+
+/// While records keep coming, the ends of the logs are asked for this often.
+const ASK_ENDS: Duration = Duration::from_millis(200);
+
+/// How often somebody may have added partitions to the topic.
+const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(10);
+
+/// For one question to a broker while the table is read.
+const QUESTION: Duration = Duration::from_millis(500);
 
 /// What the table knows of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +166,7 @@ impl Table {
         let consumer: BaseConsumer<Context> =
             BaseConsumer::from_config_and_context(&config, Context::default()).map_err(|error| error.to_string())?;
         let shared = Arc::new(Shared::new());
-        let reader = Reader { consumer, topic: topic.to_owned(), shared: Arc::clone(&shared), ended: Vec::new() };
+        let reader = Reader::new(consumer, topic, Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("table".to_owned())
             .spawn(move || reader.run())
@@ -263,11 +273,22 @@ struct Reader {
     consumer: BaseConsumer<Context>,
     topic: String,
     shared: Arc<Shared>,
-    /// Whether each partition is at its end now.
-    ended: Vec<bool>,
+    ends: Ends,
+    /// When the ends were asked for last, and answered.
+    answered: Instant,
+    /// When they were asked for last.
+    asked: Instant,
+    /// When partitions were looked for last.
+    looked: Instant,
 }
 
 impl Reader {
+    fn new(consumer: BaseConsumer<Context>, topic: &str, shared: Arc<Shared>) -> Self {
+        let now = steady_now();
+        let (topic, ends) = (topic.to_owned(), Ends::default());
+        Reader { consumer, topic, shared, ends, answered: now, asked: now, looked: now }
+    }
+
     fn run(mut self) {
         if let Err(why) = self.assign().and_then(|()| self.read()) {
             tracing::error!(topic = %self.topic, %why, "the table cannot go on");
@@ -278,9 +299,9 @@ impl Reader {
     /// Starts every partition at its beginning; waits for a cluster that is not there yet.
     fn assign(&mut self) -> Result<(), String> {
         loop {
-            match self.try_assign() {
-                Ok(true) => return Ok(()),
-                Ok(false) => {
+            match self.take_new_partitions(Duration::from_secs(5)) {
+                Ok(()) if self.ends.partitions() > 0 => return Ok(()),
+                Ok(()) => {
                     return Err(format!("topic `{}` does not exist; run `notilog topics apply`", self.topic));
                 }
                 Err(error) if !self.stopped() => {
@@ -293,27 +314,41 @@ impl Reader {
         }
     }
 
-    fn try_assign(&mut self) -> Result<bool, KafkaError> {
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), Duration::from_secs(5))?;
-        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-        if partitions == 0 {
-            return Ok(false);
-        }
-        let mut list = TopicPartitionList::with_capacity(partitions);
-        let mut total = 0;
-        for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
-            let (low, high) = self.consumer.fetch_watermarks(&self.topic, partition, Duration::from_secs(5))?;
-            total += u64::try_from(high - low).unwrap_or(0);
+    /// Starts the partitions that are not read yet at their beginnings.
+    fn take_new_partitions(&mut self, timeout: Duration) -> Result<(), KafkaError> {
+        let now = steady_now();
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), timeout)?;
+        let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        let known = self.ends.partitions();
+        let mut list = TopicPartitionList::new();
+        let mut reach = Vec::new();
+        for partition in known..count {
+            let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+            reach.push(self.consumer.fetch_watermarks(&self.topic, partition, timeout)?);
             list.add_partition_offset(&self.topic, partition, Offset::Beginning)?;
         }
-        self.shared.progress.total.store(total, Ordering::Relaxed);
-        self.ended = vec![false; partitions];
-        self.consumer.assign(&list)?;
-        Ok(true)
+        if reach.is_empty() {
+            return Ok(());
+        }
+        if known == 0 {
+            self.consumer.assign(&list)?;
+            self.answered = now;
+        } else {
+            tracing::warn!(topic = %self.topic, known, count, "partitions were added");
+            self.consumer.incremental_assign(&list)?;
+        }
+        for (low, high) in reach {
+            let records = u64::try_from(high - low).unwrap_or(0);
+            self.shared.progress.total.fetch_add(records, Ordering::Relaxed);
+            self.ends.add(low, high);
+        }
+        self.tell();
+        Ok(())
     }
 
     fn read(&mut self) -> Result<(), String> {
         while !self.stopped() {
+            self.ask();
             let Some(polled) = self.consumer.poll(Duration::from_millis(100)) else { continue };
             match polled {
                 Ok(message) => {
@@ -324,29 +359,63 @@ impl Reader {
                     }
                     self.shared.progress.done.fetch_add(1, Ordering::Relaxed);
                     drop(message);
-                    self.at_end(partition, false);
+                    self.ends.read(partition, offset);
+                    self.tell();
                 }
-                Err(KafkaError::PartitionEOF(partition)) => self.at_end(partition, true),
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    self.ends.at_end(partition);
+                    self.tell();
+                }
                 Err(error) => self.check(&error)?,
             }
         }
         Ok(())
     }
 
-    /// Notes that a partition is at its end, or no longer.
-    fn at_end(&mut self, partition: i32, ended: bool) {
-        let Some(slot) = usize::try_from(partition).ok().and_then(|index| self.ended.get_mut(index)) else { return };
-        if *slot == ended {
-            return;
+    /// Asks for the ends of the logs while records keep coming, and now and then for partitions.
+    fn ask(&mut self) {
+        let now = steady_now();
+        if self.ends.all_reached() && !self.ends.all_ended() && now.duration_since(self.asked) >= ASK_ENDS {
+            self.asked = now;
+            if self.ask_ends() {
+                self.answered = now;
+                self.tell();
+            }
         }
-        *slot = ended;
+        if now.duration_since(self.looked) >= LOOK_FOR_PARTITIONS {
+            self.looked = now;
+            if let Err(error) = self.take_new_partitions(QUESTION) {
+                tracing::debug!(topic = %self.topic, %error, "its partitions are not known now");
+            }
+        }
+    }
+
+    fn ask_ends(&mut self) -> bool {
+        for partition in self.ends.unended() {
+            match self.consumer.fetch_watermarks(&self.topic, partition, QUESTION) {
+                Ok((_, high)) => self.ends.asked(partition, high),
+                Err(error) => {
+                    tracing::debug!(topic = %self.topic, partition, %error, "its end is not known now");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Tells readers how far the table is.
+    fn tell(&self) {
         let progress = &self.shared.progress;
-        if self.ended.iter().all(|ended| *ended) {
-            progress.behind_since.store(-1, Ordering::Relaxed);
+        let since = |at: Instant| i64::try_from(at.duration_since(progress.started).as_millis()).unwrap_or(i64::MAX);
+        let behind_since = match progress.behind_since.load(Ordering::Relaxed) {
+            _ if self.ends.all_ended() => -1,
+            -1 => since(steady_now()),
+            before if self.ends.all_reached() => before.max(since(self.answered)),
+            before => before,
+        };
+        progress.behind_since.store(behind_since, Ordering::Relaxed);
+        if self.ends.all_reached() {
             progress.restored.store(true, Ordering::Release);
-        } else if progress.behind_since.load(Ordering::Relaxed) == -1 {
-            let now = i64::try_from(progress.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-            progress.behind_since.store(now, Ordering::Relaxed);
         }
     }
 
