@@ -14,7 +14,7 @@ use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::client::{Diagnostics, Kind, base_config};
@@ -28,6 +28,9 @@ pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long one call about the transaction may take before its result counts as unknown.
 const CALL_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// How long records that were sent already may take to be acknowledged before an abort takes them out of the queue.
+const DRAIN_BEFORE_ABORT: Duration = Duration::from_millis(250);
 
 /// Librdkafka's bound on what is produced and not yet acknowledged, in KiB.
 const QUEUE_KIB: &str = "65536";
@@ -330,6 +333,24 @@ impl Transaction {
         self.fault().map_or(Ok(()), Err)
     }
 
+    /// Lets nothing be queued or in flight before an abort. librdkafka's abort purges what is queued and then waits
+    /// for its delivery reports, which only polling serves, so that it would run into its time-out; and an abort while
+    /// the first record is under way can make a fatal error of it (#4849).
+    fn empty(&self) {
+        self.poll_until_empty(DRAIN_BEFORE_ABORT);
+        if self.producer.inner.in_flight_count() > 0 {
+            self.producer.inner.purge(PurgeConfig::default().queue());
+            self.poll_until_empty(TRANSACTION_TIMEOUT);
+        }
+    }
+
+    fn poll_until_empty(&self, patience: Duration) {
+        let deadline = steady_now() + patience;
+        while self.producer.inner.in_flight_count() > 0 && steady_now() < deadline {
+            self.producer.inner.poll(Duration::from_millis(1));
+        }
+    }
+
     fn fault(&self) -> Option<Failure> {
         self.producer.inner.context().faults.lock().first().cloned()
     }
@@ -338,11 +359,16 @@ impl Transaction {
         if matches!(why, Failure::Fenced { .. }) {
             return Ended::Fenced(why);
         }
+        self.empty();
         match self.producer.inner.abort_transaction(CALL_TIMEOUT) {
             Ok(()) => {
                 // Serves the reports of purged records, so that they are not taken for the next transaction's.
                 self.producer.inner.poll(Duration::ZERO);
-                let why = self.fault().unwrap_or(why);
+                let why = match why {
+                    record @ Failure::Record { .. } => record,
+                    // What the delivery reports said is nearer to the cause.
+                    other => self.fault().unwrap_or(other),
+                };
                 Ended::Aborted(self.producer, why)
             }
             Err(error) => match self.give_up("aborting", &error) {
