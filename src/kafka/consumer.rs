@@ -137,6 +137,8 @@ pub struct GroupConsumer {
     group: String,
     split: fn(&str) -> bool,
     queues: HashMap<TopicPartition, Split>,
+    /// The rebalance that was handed out and is not completed yet.
+    open: Option<Rebalance>,
 }
 
 /// A split partition: its own queue, and what came by the common one before the split took effect.
@@ -197,6 +199,7 @@ impl GroupConsumer {
             group: settings.group.to_owned(),
             split: settings.split,
             queues: HashMap::new(),
+            open: None,
         })
     }
 
@@ -205,6 +208,7 @@ impl GroupConsumer {
         let polled = self.inner.poll(timeout);
         if let Some(rebalance) = self.inner.context().rebalances.lock().pop_front() {
             // A record that came with it would be lost: none does, a poll that meets a rebalance ends with it.
+            self.open = Some(rebalance.clone());
             return Polled::Rebalance(rebalance);
         }
         match polled {
@@ -285,6 +289,7 @@ impl GroupConsumer {
             _ => self.inner.assign(&list),
         }
         .map_err(|error| self.fault("assigning", &error))?;
+        self.open = None;
         Ok(starts)
     }
 
@@ -308,7 +313,18 @@ impl GroupConsumer {
             RebalanceProtocol::Cooperative => self.inner.incremental_unassign(&list_of(partitions)),
             _ => self.inner.unassign(),
         }
-        .map_err(|error| self.fault("unassigning", &error))
+        .map_err(|error| self.fault("unassigning", &error))?;
+        self.open = None;
+        Ok(())
+    }
+
+    /// Whether all partitions were lost and that was not completed yet.
+    ///
+    /// Asked after [`GroupConsumer::group_metadata`]: a member that the group expelled may be without id and
+    /// generation for a moment, and a broker takes offsets within a transaction from one without both, as from a
+    /// producer that knows no groups.
+    pub fn assignment_lost(&self) -> bool {
+        self.inner.assignment_lost()
     }
 
     /// Where the group stands, as the coordinator knows it once pending transactions are resolved.
@@ -426,9 +442,26 @@ fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
 }
 
 impl Drop for GroupConsumer {
-    /// Leaves the group: nobody completes a rebalance from here on, so the context does.
+    /// Leaves the group: nobody completes a rebalance from here on, so the context does. One that was handed out
+    /// already is completed here: librdkafka's close would wait for that for ever.
     fn drop(&mut self) {
         self.inner.context().closing.store(true, Ordering::SeqCst);
+        // They hold the client too, and must not be the last to.
+        self.queues.clear();
+        let cooperative = matches!(self.inner.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let noted = self.inner.context().rebalances.lock().pop_front();
+        let completed = match self.open.take().or(noted) {
+            None => Ok(()),
+            Some(Rebalance::Assigned(_)) if cooperative => self.inner.incremental_assign(&TopicPartitionList::new()),
+            Some(Rebalance::Assigned(_)) => self.inner.assign(&TopicPartitionList::new()),
+            Some(Rebalance::Revoked { partitions, .. }) if cooperative => {
+                self.inner.incremental_unassign(&list_of(&partitions))
+            }
+            Some(Rebalance::Revoked { .. }) => self.inner.unassign(),
+        };
+        if let Err(error) = completed {
+            tracing::debug!(%error, "leaving the group");
+        }
     }
 }
 
