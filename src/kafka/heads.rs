@@ -70,7 +70,9 @@ impl HeldHeads {
 
 impl Head {
     fn new(record: OwnedRecord, delay: Duration, clock: &Clock) -> Self {
-        let remaining = Timestamp(record.timestamp_ms).plus(delay).since(clock.now());
+        // Whichever clock says less: the wall clock may have jumped ahead before the record was seen.
+        let now = clock.now().min(clock.steady());
+        let remaining = Timestamp(record.timestamp_ms).plus(delay).since(now);
         Head { due: clock.steady().plus(remaining), record }
     }
 }
@@ -99,6 +101,15 @@ mod tests {
         assert!(head.due > clock.steady());
         clock.advance(Duration::from_millis(1));
         assert!(head.due <= clock.steady());
+    }
+
+    #[test]
+    fn a_head_that_is_seen_after_the_wall_clock_jumped_is_not_due_early() {
+        let clock = Clock::manual(Timestamp(1_000_000));
+        clock.jump(3_600_000);
+        let head = Head::new(record(1_000_000), Duration::from_secs(10), &clock);
+        clock.advance(Duration::from_millis(9_999));
+        assert!(head.due > clock.steady());
     }
 
     #[test]
