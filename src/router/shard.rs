@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Bisection, Step, poll_timeout};
 use super::input::{Input, is_event_tier};
@@ -15,8 +15,8 @@ use super::metrics::RouterMetrics;
 use super::outputs::OutputError;
 use super::pipeline::{Halt, Pipeline};
 use crate::kafka::{
-    ConsumerFault, Ended, Failure, GroupConsumer, HeldHeads, OwnedRecord, Polled, Rebalance, Table, TableState,
-    TopicPartition, Transaction, TransactionalProducer,
+    ConsumerFault, Ended, Failure, GroupConsumer, HeldHeads, OwnedRecord, Polled, Rebalance, TRANSACTION_TIMEOUT, Table,
+    TableState, TopicPartition, Transaction, TransactionalProducer,
 };
 use crate::model::parse_delay;
 use crate::telemetry::clock::{Clock, steady_now};
@@ -30,6 +30,12 @@ const IDLE: Duration = Duration::from_millis(50);
 
 /// How long a poll waits for more while a transaction is open; then it is committed: input is scarce.
 const DRY: Duration = Duration::from_millis(5);
+
+/// How often the held heads of event tiers are looked at, and the group served while routing waits for long.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// So long the table may keep routing waiting before the group is served meanwhile.
+const SERVE_AFTER: Duration = Duration::from_secs(2);
 
 /// How long between two questions to a registry that does not answer.
 const REGISTRY_PAUSE: Duration = Duration::from_millis(500);
@@ -112,6 +118,8 @@ struct Running {
     batch: Batch,
     bisection: Bisection,
     heads: HeldHeads,
+    /// The held heads are not looked at before.
+    heads_at: Instant,
     owned: Vec<TopicPartition>,
 }
 
@@ -130,6 +138,7 @@ impl Shard {
             batch: Batch::default(),
             bisection,
             heads: HeldHeads::default(),
+            heads_at: steady_now(),
             owned: Vec::new(),
         };
         match running.work() {
@@ -145,7 +154,9 @@ impl Shard {
 impl Running {
     fn work(&mut self) -> Result<(), ShardEnd> {
         while !self.shard.stop.load(Ordering::Relaxed) {
-            self.wait_for_table()?;
+            if !self.wait_for_table()? {
+                break;
+            }
             self.step()?;
             self.take_due()?;
             if self.is_full() {
@@ -170,10 +181,17 @@ impl Running {
         self.settle(result)
     }
 
-    /// Processes the records of event tiers that are due.
+    /// Processes the records of event tiers that are due. Looking at each partition's head costs more than routing a
+    /// record, so that it is not done after each.
     fn take_due(&mut self) -> Result<(), ShardEnd> {
+        if steady_now() < self.heads_at {
+            return Ok(());
+        }
         while !self.is_full() {
-            let Some(record) = self.heads.next_due(&mut self.shard.consumer, &self.shard.clock)? else { return Ok(()) };
+            let Some(record) = self.heads.next_due(&mut self.shard.consumer, &self.shard.clock)? else {
+                self.heads_at = steady_now() + LOOK;
+                return Ok(());
+            };
             let result = self.process_owned(&record);
             self.settle(result)?;
         }
@@ -193,7 +211,7 @@ impl Running {
             halt @ Halt::Registry(_) => {
                 let why = halt.to_string();
                 let cause = Failure::Kafka { id: String::new(), doing: "reading a record", why: why.clone() };
-                self.abort(cause, None)?;
+                self.abort(cause, Some(culprit))?;
                 self.wait_for_registry(&why)
             }
         }
@@ -221,6 +239,10 @@ impl Running {
         };
         let positions = self.batch.positions();
         let group = self.shard.consumer.group_metadata()?;
+        if self.shard.consumer.assignment_lost() {
+            let ended = transaction.abort(Failure::Group("the assignment was lost".to_owned()));
+            return self.recover(ended, None);
+        }
         let begun = steady_now();
         match transaction.commit(&positions, &group) {
             Ended::Committed(producer) => {
@@ -230,12 +252,16 @@ impl Running {
                 self.bisection.committed(&positions);
                 Ok(())
             }
-            other => self.recover(other, None),
+            other => {
+                let culprit = self.batch.only_input();
+                self.recover(other, culprit)
+            }
         }
     }
 
-    /// Aborts what is open; `culprit` is the record that was being processed, when it is to blame.
-    fn abort(&mut self, why: Failure, culprit: Option<Place>) -> Result<(), ShardEnd> {
+    /// Aborts what is open; `processing` is the record whose outputs were being written.
+    fn abort(&mut self, why: Failure, processing: Option<Place>) -> Result<(), ShardEnd> {
+        let culprit = suspect(why.record_fault().is_some(), processing, &mut self.batch);
         match std::mem::replace(&mut self.stage, Stage::Gone) {
             Stage::Open(transaction) => {
                 let ended = transaction.abort(why);
@@ -245,13 +271,18 @@ impl Running {
                 self.stage = Stage::Ready(producer);
                 Ok(())
             }
-            Stage::Gone => self.recover(Ended::Unknown(why), culprit),
+            Stage::Gone => match why {
+                Failure::Fenced { .. } => self.recover(Ended::Fenced(why), None),
+                _ => self.recover(Ended::Unknown(why), culprit),
+            },
         }
     }
 
     /// After a transaction that was not committed: a producer to go on with, and the input where the group stands.
+    /// `culprit` is the record to blame when the fault is a record's, if it is known which.
     fn recover(&mut self, ended: Ended, culprit: Option<Place>) -> Result<(), ShardEnd> {
-        let failure = match ended {
+        let age = self.batch.opened().map_or(Duration::ZERO, |opened| opened.elapsed());
+        let failure = match timed_out_is_unknown(ended, age) {
             Ended::Committed(producer) => {
                 self.stage = Stage::Ready(producer);
                 return Ok(());
@@ -269,8 +300,7 @@ impl Running {
         self.shard.metrics.aborted(cause_of(&failure));
         tracing::warn!(shard = self.shard.number, inputs = self.batch.inputs(), %failure, "transaction given up; going back");
         if let Some(fault) = failure.record_fault() {
-            let only = culprit.or_else(|| self.batch.only_input());
-            match self.bisection.failed(self.batch.inputs(), only, fault) {
+            match self.bisection.failed(self.batch.inputs(), culprit, fault) {
                 Step::Stuck => return Err(ShardEnd::Stuck(failure)),
                 Step::Narrow | Step::Found => {}
             }
@@ -304,6 +334,8 @@ impl Running {
         match rebalance {
             Rebalance::Assigned(partitions) => {
                 tracing::info!(shard = self.shard.number, partitions = partitions.len(), "assigned");
+                // Learning where the group stands waits for others' open transactions; ours must not grow old by that.
+                self.commit()?;
                 self.shard.consumer.accept(&partitions)?;
                 for partition in &partitions {
                     if let Some(delay) = tier_delay(&partition.topic) {
@@ -342,28 +374,37 @@ impl Running {
         self.abort(Failure::Group("the assignment was lost".to_owned()), None)
     }
 
-    /// While the table is far behind its log, decisions would rest on old preferences.
-    fn wait_for_table(&mut self) -> Result<(), ShardEnd> {
-        let mut waited = Duration::ZERO;
-        loop {
-            match self.shard.table.state() {
-                TableState::Live { behind } if behind <= TABLE_LAG => break,
-                TableState::Failed(why) => return Err(ShardEnd::Table(why)),
-                TableState::Live { .. } | TableState::Restoring { .. } => {}
-            }
-            if waited.is_zero() {
-                self.commit()?;
-            }
+    /// While the table is far behind its log, decisions would rest on old preferences. False when told to stop.
+    fn wait_for_table(&mut self) -> Result<bool, ShardEnd> {
+        if self.is_table_fresh()? {
+            return Ok(true);
+        }
+        self.commit()?;
+        let (began, mut dropped) = (steady_now(), false);
+        while !self.is_table_fresh()? {
             if self.shard.stop.load(Ordering::Relaxed) {
-                break;
+                return Ok(false);
             }
-            std::thread::sleep(Duration::from_millis(5));
-            waited += Duration::from_millis(5);
+            if began.elapsed() < SERVE_AFTER {
+                std::thread::sleep(LOOK);
+            } else {
+                self.serve_group()?;
+                dropped = true;
+            }
         }
-        if !waited.is_zero() {
-            self.shard.metrics.waited(RouterWait::Table, waited);
+        self.shard.metrics.waited(RouterWait::Table, began.elapsed());
+        if dropped {
+            self.rewind()?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    fn is_table_fresh(&self) -> Result<bool, ShardEnd> {
+        match self.shard.table.state() {
+            TableState::Live { behind } => Ok(behind <= TABLE_LAG),
+            TableState::Restoring { .. } => Ok(false),
+            TableState::Failed(why) => Err(ShardEnd::Table(why)),
+        }
     }
 
     /// The registry does not answer: nothing is lost, nothing goes to the DLQ, the same records come again. The group
@@ -373,19 +414,38 @@ impl Running {
         self.shard.metrics.waited(RouterWait::Registry, REGISTRY_PAUSE);
         let until = steady_now() + REGISTRY_PAUSE;
         while steady_now() < until && !self.shard.stop.load(Ordering::Relaxed) {
-            match self.shard.consumer.poll(Duration::from_millis(50)) {
-                Polled::Rebalance(rebalance) => self.rebalance(rebalance)?,
-                Polled::Fault(fault) => return Err(fault.into()),
-                Polled::Record(_) => std::thread::sleep(Duration::from_millis(50)),
-                Polled::Idle => {}
-            }
+            self.serve_group()?;
         }
         self.rewind()
+    }
+
+    /// Stays in the group while nothing is routed; what it gives is dropped, so that a rewind has to follow.
+    fn serve_group(&mut self) -> Result<(), ShardEnd> {
+        match self.shard.consumer.poll(Duration::from_millis(50)) {
+            Polled::Rebalance(rebalance) => self.rebalance(rebalance),
+            Polled::Fault(fault) => Err(fault.into()),
+            Polled::Record(_) => {
+                std::thread::sleep(Duration::from_millis(50));
+                Ok(())
+            }
+            Polled::Idle => Ok(()),
+        }
     }
 }
 
 /// Where a record stands.
 type Place = (TopicPartition, i64);
+
+/// The record that a transaction failed for, when that is known: the one whose output was refused at once, or the
+/// only one that has outputs in it. A fault that a delivery report told while another record was being processed is
+/// of any record before it, and often of a neighbour.
+fn suspect(refused: bool, processing: Option<Place>, batch: &mut Batch) -> Option<Place> {
+    match processing {
+        Some(place) if refused || batch.inputs() == 0 => Some(place),
+        Some(_) => None,
+        None => batch.only_input(),
+    }
+}
 
 /// Why a record could not be processed, and which it was.
 struct Halted {
@@ -433,6 +493,16 @@ fn tier_delay(topic: &str) -> Option<Duration> {
     is_event_tier(topic).then(|| topic.rsplit('.').next()).flatten().and_then(|delay| parse_delay(delay).ok())
 }
 
+/// A coordinator that gives up a transaction for its age bumps the producer's epoch, and the producer then hears that
+/// it is fenced, as if a newer one lived. A transaction that old, after a process stood still, is of unknown end, and
+/// its producer may be replaced; two shards that share an id by mistake fence each other much sooner.
+fn timed_out_is_unknown(ended: Ended, age: Duration) -> Ended {
+    match ended {
+        Ended::Fenced(failure) if age >= TRANSACTION_TIMEOUT => Ended::Unknown(failure),
+        other => other,
+    }
+}
+
 /// A word for the metric.
 fn cause_of(failure: &Failure) -> &'static str {
     match failure {
@@ -441,5 +511,46 @@ fn cause_of(failure: &Failure) -> &'static str {
         Failure::Group(_) => "group",
         Failure::Authorization(_) => "authorization",
         Failure::Kafka { .. } => "kafka",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(offset: i64) -> Place {
+        (TopicPartition::new("t", 0), offset)
+    }
+
+    fn batch(offsets: &[i64]) -> Batch {
+        let mut batch = Batch::default();
+        batch.open(steady_now());
+        offsets.iter().for_each(|offset| batch.add("t", 0, *offset));
+        batch
+    }
+
+    #[test]
+    fn a_record_is_to_blame_when_its_own_output_is_refused() {
+        assert_eq!(suspect(true, Some(place(9)), &mut batch(&[7, 8])), Some(place(9)));
+    }
+
+    #[test]
+    fn a_record_is_not_to_blame_for_a_neighbour_whose_output_failed_meanwhile() {
+        assert_eq!(suspect(false, Some(place(8)), &mut batch(&[7])), None);
+        assert_eq!(suspect(false, Some(place(9)), &mut batch(&[7, 8])), None);
+    }
+
+    #[test]
+    fn a_record_that_is_alone_in_its_transaction_is_to_blame() {
+        assert_eq!(suspect(false, Some(place(7)), &mut batch(&[])), Some(place(7)), "an earlier output of its own");
+        assert_eq!(suspect(false, None, &mut batch(&[7])), Some(place(7)));
+        assert_eq!(suspect(false, None, &mut batch(&[7, 8])), None);
+    }
+
+    #[test]
+    fn a_fence_after_the_transactions_time_is_no_newer_producer() {
+        let fenced = || Ended::Fenced(Failure::Fenced { id: "id".to_owned(), code: "code".to_owned() });
+        assert!(matches!(timed_out_is_unknown(fenced(), Duration::from_secs(1)), Ended::Fenced(_)));
+        assert!(matches!(timed_out_is_unknown(fenced(), TRANSACTION_TIMEOUT), Ended::Unknown(_)));
     }
 }

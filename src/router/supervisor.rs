@@ -134,6 +134,7 @@ impl Plan<'_> {
                 Some(end) = ended.recv() => end,
             };
             *running -= 1;
+            self.assigned(shard)(0);
             if matches!(end, ShardEnd::Stopped) {
                 continue;
             }
@@ -161,10 +162,10 @@ impl Plan<'_> {
             .name(format!("router-{number}"))
             .spawn(move || {
                 sleep_unless_stopped(pause, &stop);
-                let end = match recipe() {
-                    Ok(shard) => shard.run(),
-                    Err(fault) => ShardEnd::Consumer(fault),
-                };
+                // A shard that panics ends like one that fails; without this nobody would notice.
+                let work = std::panic::AssertUnwindSafe(|| recipe().map_or_else(ShardEnd::Consumer, Shard::run));
+                let panicked = |_| ShardEnd::Internal("it panicked; the cause was written to stderr".to_owned());
+                let end = std::panic::catch_unwind(work).unwrap_or_else(panicked);
                 // The supervisor is gone only when the process is ending.
                 let _ = ends.send((number, end));
             })
