@@ -6,6 +6,7 @@
 
 mod channels;
 mod cli;
+mod consuming;
 mod delivery;
 mod delivery_kill;
 mod interop;

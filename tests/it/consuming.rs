@@ -1,0 +1,143 @@
+//! Members of groups, tables and transactions against a real Kafka, where librdkafka alone would wait for ever or for
+//! too long.
+
+use std::time::{Duration, Instant};
+
+use notilog::kafka::admin::Admin;
+use notilog::kafka::producer::{Outgoing, Producer};
+use notilog::kafka::{
+    Assignor, Ended, Failure, GroupConsumer, MissingTopics, OutRecord, Polled, Rebalance, Settings, Table, TableState,
+    TransactionalProducer,
+};
+use rstest::rstest;
+
+use crate::support::{PATIENCE, World};
+
+fn member(world: &World, assignor: Assignor) -> GroupConsumer {
+    GroupConsumer::subscribe(&Settings {
+        kafka: &world.config.kafka,
+        group: &world.topics.named("drop"),
+        topics: &[world.topics.events("shop")],
+        instance_id: None,
+        assignor,
+        queue_kib: 1_024,
+        split: |_| true,
+    })
+    .unwrap()
+}
+
+fn next_rebalance(consumer: &mut GroupConsumer) -> Rebalance {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "no rebalance came");
+        if let Polled::Rebalance(rebalance) = consumer.poll(Duration::from_millis(100)) {
+            return rebalance;
+        }
+    }
+}
+
+#[rstest]
+#[case::range(Assignor::Range)]
+#[case::cooperative(Assignor::CooperativeSticky)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_gives_up_in_the_middle_of_a_rebalance_leaves_the_group(#[case] assignor: Assignor) {
+    let world = World::new("drop", "").await;
+    let (gone, went) = std::sync::mpsc::channel();
+    let work = move || {
+        let mut first = member(&world, assignor);
+        let Rebalance::Assigned(partitions) = next_rebalance(&mut first) else { panic!("nothing was ours yet") };
+        first.accept(&partitions).unwrap();
+        let mut second = member(&world, assignor);
+        // The second one's joining is served by its own client's threads; it takes the partitions from the first.
+        let Rebalance::Revoked { .. } = next_rebalance(&mut first) else { panic!("all was ours already") };
+        drop(first);
+        let Rebalance::Assigned(_) = next_rebalance(&mut second) else { panic!("nothing was the second's yet") };
+        drop(second);
+        gone.send(()).unwrap();
+    };
+    tokio::task::spawn_blocking(move || {
+        std::thread::spawn(work);
+        went.recv_timeout(PATIENCE).expect("leaving the group ends");
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_is_aborted_at_once_while_its_first_record_is_under_way() {
+    let world = World::new("abort", "").await;
+    tokio::task::spawn_blocking(move || {
+        let (id, topic) = (world.topics.named("abort"), world.topics.events("shop"));
+        let connect = TransactionalProducer::connect;
+        let mut producer =
+            connect(&world.config.kafka, &id, Duration::from_millis(5), MissingTopics::default()).unwrap();
+        for _ in 0..3 {
+            let began = Instant::now();
+            let mut transaction = producer.begin().unwrap();
+            let record =
+                OutRecord { topic: &topic, partition: None, key: Some(b"k"), value: Some(b"never seen"), headers: &[] };
+            transaction.send(&record).unwrap();
+            producer = match transaction.abort(Failure::Group("a test".to_owned())) {
+                Ended::Aborted(producer, Failure::Group(_)) => producer,
+                Ended::Aborted(_, other) | Ended::Unknown(other) | Ended::Fenced(other) => panic!("{other}"),
+                Ended::Committed(_) => panic!("it was to be aborted"),
+            };
+            assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        }
+    })
+    .await
+    .unwrap();
+}
+
+async fn write(producer: &Producer, topic: &str, key: &str, partition: Option<i32>) {
+    let record =
+        Outgoing { topic, key: Some(key.as_bytes()), value: Some(b"value"), partition, ..Outgoing::default() };
+    producer.send(record).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_restored_and_stays_fresh_while_it_is_written_to_all_the_time() {
+    let world = World::new("busy", "").await;
+    let (topic, kafka) = (world.topics.preferences(), world.config.kafka.clone());
+    let writer = tokio::spawn({
+        let topic = topic.clone();
+        async move {
+            let producer = Producer::new(&kafka).unwrap();
+            for n in 0.. {
+                write(&producer, &topic, &format!("default/u-{n}"), None).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (table, _guard) = Table::start(&world.config.kafka, &topic).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !matches!(table.state(), TableState::Live { .. }) {
+        assert!(Instant::now() < deadline, "{:?}", table.state());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..150 {
+        let TableState::Live { behind } = table.state() else { panic!("{:?}", table.state()) };
+        assert!(behind < Duration::from_secs(1), "{behind:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    writer.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_finds_partitions_that_are_added_while_it_is_read() {
+    let world = World::new("grow", "").await;
+    let topic = world.topics.preferences();
+    let (table, _guard) = Table::start(&world.config.kafka, &topic).unwrap();
+    let producer = Producer::new(&world.config.kafka).unwrap();
+    write(&producer, &topic, "default/old", Some(0)).await;
+    Admin::new(&world.config.kafka).unwrap().raise_partitions(&topic, 4).await.unwrap();
+    let added = Producer::new(&world.config.kafka).unwrap();
+    write(&added, &topic, "default/new", Some(3)).await;
+    let deadline = Instant::now() + PATIENCE;
+    while table.rows() < 2 {
+        assert!(Instant::now() < deadline, "the partition was not found");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
