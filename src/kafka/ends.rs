@@ -78,7 +78,9 @@ impl Ends {
     }
 
     fn change(&mut self, partition: i32, change: impl FnOnce(&mut End)) {
-        let Some(end) = usize::try_from(partition).ok().and_then(|index| self.partitions.get_mut(index)) else { return };
+        let Some(end) = usize::try_from(partition).ok().and_then(|index| self.partitions.get_mut(index)) else {
+            return;
+        };
         self.ended -= usize::from(end.ended);
         self.behind -= usize::from(end.is_behind());
         change(end);

@@ -15,8 +15,8 @@ use super::metrics::RouterMetrics;
 use super::outputs::OutputError;
 use super::pipeline::{Halt, Pipeline};
 use crate::kafka::{
-    ConsumerFault, Ended, Failure, GroupConsumer, HeldHeads, OwnedRecord, Polled, Rebalance, TRANSACTION_TIMEOUT, Table,
-    TableState, TopicPartition, Transaction, TransactionalProducer,
+    ConsumerFault, Ended, Failure, GroupConsumer, HeldHeads, OwnedRecord, Polled, Rebalance, TRANSACTION_TIMEOUT,
+    Table, TableState, TopicPartition, Transaction, TransactionalProducer,
 };
 use crate::model::parse_delay;
 use crate::telemetry::clock::{Clock, steady_now};

@@ -90,8 +90,7 @@ async fn a_transaction_is_aborted_at_once_while_its_first_record_is_under_way() 
 }
 
 async fn write(producer: &Producer, topic: &str, key: &str, partition: Option<i32>) {
-    let record =
-        Outgoing { topic, key: Some(key.as_bytes()), value: Some(b"value"), partition, ..Outgoing::default() };
+    let record = Outgoing { topic, key: Some(key.as_bytes()), value: Some(b"value"), partition, ..Outgoing::default() };
     producer.send(record).await.unwrap();
 }
 
