@@ -44,7 +44,8 @@ class Demo:
         company = Company(options.seed, self.run_name)
         self.producing = Producing(kafka, registry, company, options.events, go_on=not options.once)
         self.ledger = Ledger()
-        self.picture = Picture(self.ledger, options.events)
+        hint = "Ctrl-C ends it" if options.once else "Ctrl-C ends it, and the account follows"
+        self.picture = Picture(self.ledger, options.events, hint)
         self.interrupted = False
         signal.signal(signal.SIGINT, self._interrupt)
 

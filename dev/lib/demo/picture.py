@@ -29,9 +29,10 @@ def counted(counts: Counter, most: int = 99) -> str:
 
 
 class Picture:
-    def __init__(self, ledger: Ledger, wanted: int):
+    def __init__(self, ledger: Ledger, wanted: int, hint: str):
         self.ledger = ledger
         self.wanted = wanted
+        self.hint = hint
         self.terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self.colours = self.terminal and "NO_COLOR" not in os.environ
         self.began = time.monotonic()
@@ -94,17 +95,18 @@ class Picture:
         events = ledger.all()
         decided = sum(bool(event.outcomes) for event in events)
         wait = sum(event.waits_for_sign_up() for event in events)
+        letters = Counter({topic.removeprefix("dlq.notify."): count for topic, count in ledger.letters.items()})
         done = min(1.0, produced / self.wanted) if self.wanted else 1.0
         bar = "█" * int(20 * done) + "░" * (20 - int(20 * done))
         seconds = int(time.monotonic() - self.began)
         title = self._paint(BOLD, "notilog demo: a shop, a monitoring system and a bank")
         lines = [
-            f"{title}   {seconds // 60:02}:{seconds % 60:02}",
+            f"{title}   {seconds // 60:02}:{seconds % 60:02}   {self._paint(DIM, self.hint)}",
             "",
             f" events      {bar} produced {produced:,}   {counted(ledger.domains)}",
             f" decided     {decided:,} of {len(events):,} read   {counted(verdicts)}   waiting for a sign-up {wait}",
             f" why not     {self._paint(DIM, counted(reasons))}",
-            f" dead letters  {counted(ledger.letters) or 'none'}",
+            f" dead        {counted(letters) or 'none'}",
             "",
             self._paint(DIM, f" {'channel':<10}{'outbound':>9}{'queued':>8}{'sent':>8}{'retrying':>10}{'waiting':>9}{'failed':>8}{'dead':>6}"),
         ]
