@@ -3,6 +3,7 @@
 //! Invariant: one call hands over at most one mail and says exactly how far it came. The server's texts stay here:
 //! they may quote addresses.
 
+mod content;
 mod message;
 mod outcome;
 mod pool;
@@ -19,6 +20,7 @@ use lettre::transport::smtp::commands::{Data, Mail, Noop, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use tokio::time::timeout;
 
+use self::content::WholeContent;
 use self::message::{Envelope, Letterhead};
 use self::outcome::{Failure, Stage, verdict};
 use self::pool::{ConnectError, Leased, Pool, Security, Server, Used, expect, failure};
@@ -193,8 +195,13 @@ async fn converse(leased: &mut Leased, envelope: &Envelope, stage: &mut Stage) -
     *stage = Stage::Data;
     command(connection, Data, &[354]).await?;
     *stage = Stage::Content;
-    let response = connection.message(&envelope.bytes).await.map_err(|error| failure(&error))?;
-    expect(&response, &[250])
+    match WholeContent::of(&envelope.bytes) {
+        Some(content) => command(connection, content, &[250]).await,
+        None => {
+            let response = connection.message(&envelope.bytes).await.map_err(|error| failure(&error))?;
+            expect(&response, &[250])
+        }
+    }
 }
 
 async fn command(
