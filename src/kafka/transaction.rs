@@ -287,8 +287,12 @@ impl Transaction {
             let sent = partition_list(positions)
                 .and_then(|offsets| self.producer.inner.send_offsets_to_transaction(&offsets, &group.0, CALL_TIMEOUT));
             if let Err(error) = sent {
-                let failure = self.producer.failure("sending offsets", &error);
-                return self.abort_because(failure);
+                return match self.producer.failure("sending offsets", &error) {
+                    // Nobody answered: the request may still arrive, and would put these offsets into whatever
+                    // transaction the same producer has open then.
+                    failure @ Failure::Kafka { .. } => Ended::Unknown(failure),
+                    answered => self.abort_because(answered),
+                };
             }
         }
         self.end()
