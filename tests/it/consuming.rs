@@ -63,6 +63,35 @@ async fn a_member_that_gives_up_in_the_middle_of_a_rebalance_leaves_the_group(#[
     .unwrap();
 }
 
+#[rstest]
+#[case::range(Assignor::Range)]
+#[case::cooperative(Assignor::CooperativeSticky)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_lost_its_partitions_and_gives_up_leaves_the_group(#[case] assignor: Assignor) {
+    let world = World::new(
+        "lost",
+        "[kafka.properties]\n\"max.poll.interval.ms\" = \"10000\"\n\"session.timeout.ms\" = \"10000\"\n",
+    )
+    .await;
+    let (gone, went) = std::sync::mpsc::channel();
+    let work = move || {
+        let mut member = member(&world, assignor);
+        let Rebalance::Assigned(partitions) = next_rebalance(&mut member) else { panic!("nothing was ours yet") };
+        member.accept(&partitions).unwrap();
+        std::thread::sleep(Duration::from_secs(12));
+        assert!(matches!(next_rebalance(&mut member), Rebalance::Revoked { lost: true, .. }));
+        assert!(member.assignment_lost());
+        drop(member);
+        gone.send(()).unwrap();
+    };
+    tokio::task::spawn_blocking(move || {
+        std::thread::spawn(work);
+        went.recv_timeout(PATIENCE).expect("leaving the group ends");
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_aborted_at_once_while_its_first_record_is_under_way() {
     let world = World::new("abort", "").await;
@@ -103,7 +132,8 @@ async fn a_table_is_restored_and_stays_fresh_while_it_is_written_to_all_the_time
         async move {
             let producer = Producer::new(&kafka).unwrap();
             for n in 0.. {
-                write(&producer, &topic, &format!("default/u-{n}"), None).await;
+                // One partition, which librdkafka then never tells the end of.
+                write(&producer, &topic, &format!("default/u-{n}"), Some(0)).await;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
