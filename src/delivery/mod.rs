@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::channel::{Channel, Templates};
 use crate::config::Config;
 use crate::kafka::admin::{Admin, AdminError};
-use crate::kafka::{Table, TableState};
+use crate::kafka::{Table, TableError, TableSettings, TableState};
 use crate::model::{Policy, Topics};
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::health::{Condition, Readiness};
@@ -107,6 +107,9 @@ pub enum DeliveryError {
     /// Kafka cannot be asked.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The preferences table cannot be started.
+    #[error(transparent)]
+    StartTable(#[from] TableError),
     /// The preferences table cannot be read.
     #[error("the preferences table cannot be read: {0}")]
     Table(String),
@@ -160,7 +163,8 @@ async fn deliver(setup: Setup, conditions: Conditions) -> Result<(), DeliveryErr
     }
     let topics = Topics::new(&setup.config.kafka.topic_prefix);
     check_topics(&setup, &topics).await?;
-    let (table, guard) = Table::start(&setup.config.kafka, &topics.preferences()).map_err(DeliveryError::Table)?;
+    let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone());
+    let (table, guard) = Table::start(&setup.config.kafka, settings)?;
     if !restore(&table, &conditions.table, &setup.stop).await? {
         return Ok(());
     }

@@ -5,7 +5,6 @@ pub mod admin;
 pub mod client;
 mod consumer;
 mod denied;
-mod ends;
 mod heads;
 mod lag;
 mod missing;
@@ -14,7 +13,7 @@ pub mod producer;
 pub mod reader;
 mod record;
 pub mod rights;
-mod table;
+pub mod table;
 mod transaction;
 
 pub use consumer::{Assignor, ConsumerFault, GroupConsumer, Polled, Rebalance, SESSION_TIMEOUT, Settings, Start};
@@ -24,7 +23,7 @@ pub use lag::LagWatch;
 pub use missing::MissingTopics;
 pub use partition::partition_of;
 pub use record::{InRecord, OutRecord, OwnedRecord, Position, TopicPartition};
-pub use table::{Entry, Table, TableGuard, TableState};
+pub use table::{Entry, Table, TableError, TableGuard, TableSettings, TableState};
 pub use transaction::{
     Ended, Failure, GroupMetadata, RecordFault, TRANSACTION_TIMEOUT, Transaction, TransactionalProducer,
 };

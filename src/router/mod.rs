@@ -21,12 +21,11 @@ use crate::decide::Zones;
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::producer::{Outgoing, ProduceError, Producer};
 use crate::kafka::reader::{self, ReadError};
-use crate::kafka::{LagWatch, Table, TableState};
+use crate::kafka::{LagWatch, Table, TableError, TableSettings, TableState};
 use crate::model::{Policy, Topics};
 use crate::policy;
 use crate::telemetry::clock::Clock;
 use crate::telemetry::health::{Condition, Readiness};
-use crate::telemetry::metrics::table_gauges;
 use crate::wire::{SchemaSource, WriterIds};
 
 pub use supervisor::SupervisorError;
@@ -64,6 +63,9 @@ pub enum RouterError {
     /// The policy bundle cannot be kept.
     #[error("keeping the policy bundle: {0}")]
     KeepPolicy(#[from] ProduceError),
+    /// The preferences table cannot be started.
+    #[error(transparent)]
+    StartTable(#[from] TableError),
     /// The preferences table cannot be read.
     #[error("the preferences table cannot be read: {0}")]
     Table(String),
@@ -87,14 +89,15 @@ async fn route(setup: Setup, restored: Condition, assigned: Condition) -> Result
     let topics = Topics::new(&setup.config.kafka.topic_prefix);
     check_topics(&setup.config, &topics).await?;
     keep_policy(&setup.config, &topics, &setup.policy).await?;
-    let (table, _guard) = Table::start(&setup.config.kafka, &topics.preferences()).map_err(RouterError::Table)?;
+    let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone());
+    let (table, guard) = Table::start(&setup.config.kafka, settings)?;
     if !restore(&table, &restored, &setup.stop).await? {
         return Ok(());
     }
-    let watch = tokio::spawn(watch_table(table.clone(), setup.stop.clone()));
     let _lag = watch_lag(&setup.config, &topics);
     let ended = supervisor::supervise(&setup, &topics, table, assigned).await;
-    watch.abort();
+    // Joins the table's threads.
+    let _ = tokio::task::spawn_blocking(move || drop(guard)).await;
     Ok(ended?)
 }
 
@@ -165,22 +168,6 @@ async fn restore(table: &Table, restored: &Condition, stop: &CancellationToken) 
     tracing::info!(recipients = table.rows(), bytes = table.bytes(), "preferences table restored");
     restored.ready();
     Ok(true)
-}
-
-/// Shows the table in metrics.
-async fn watch_table(table: Table, stop: CancellationToken) {
-    let gauges = table_gauges("notify.preferences");
-    gauges.restore_ratio.set(1.0);
-    while !stop.is_cancelled() {
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 rows are not reached")]
-        let (rows, bytes) = (table.rows() as f64, table.bytes() as f64);
-        gauges.records.set(rows);
-        gauges.bytes.set(bytes);
-        if let TableState::Live { behind } = table.state() {
-            gauges.lag_seconds.set(behind.as_secs_f64());
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
 }
 
 /// Shows how far the group is behind.

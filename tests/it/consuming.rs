@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use notilog::kafka::admin::Admin;
 use notilog::kafka::producer::{Outgoing, Producer};
 use notilog::kafka::{
-    Assignor, Ended, Failure, GroupConsumer, MissingTopics, OutRecord, Polled, Rebalance, Settings, Table, TableState,
-    TransactionalProducer,
+    Assignor, Ended, Failure, GroupConsumer, MissingTopics, OutRecord, Polled, Rebalance, Settings, Table,
+    TableSettings, TableState, TransactionalProducer,
 };
+use notilog::telemetry::clock::Clock;
 use rstest::rstest;
 
 use crate::support::{PATIENCE, World};
@@ -139,7 +140,8 @@ async fn a_table_is_restored_and_stays_fresh_while_it_is_written_to_all_the_time
         }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (table, _guard) = Table::start(&world.config.kafka, &topic).unwrap();
+    let (table, _guard) =
+        Table::start(&world.config.kafka, TableSettings::new(&topic, "test", Clock::system())).unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while !matches!(table.state(), TableState::Live { .. }) {
         assert!(Instant::now() < deadline, "{:?}", table.state());
@@ -158,7 +160,8 @@ async fn a_table_is_restored_and_stays_fresh_while_it_is_written_to_all_the_time
 async fn a_table_finds_partitions_that_are_added_while_it_is_read() {
     let world = World::new("grow", "").await;
     let topic = world.topics.preferences();
-    let (table, _guard) = Table::start(&world.config.kafka, &topic).unwrap();
+    let (table, _guard) =
+        Table::start(&world.config.kafka, TableSettings::new(&topic, "test", Clock::system())).unwrap();
     let producer = Producer::new(&world.config.kafka).unwrap();
     write(&producer, &topic, "default/old", Some(0)).await;
     Admin::new(&world.config.kafka).unwrap().raise_partitions(&topic, 4).await.unwrap();

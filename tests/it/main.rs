@@ -15,3 +15,4 @@ mod registry;
 mod router;
 mod stand_in;
 mod support;
+mod table;

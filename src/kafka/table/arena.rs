@@ -1,0 +1,218 @@
+//! Memory for rows: chunks that are only appended to, so that a row costs no allocation of its own. Counts what is
+//! dead and names the chunk that is most worth clearing; who clears it is `shard.rs`.
+
+use super::row::{ALIGN, Laid, Row, bury};
+
+/// Bits of a location that say where in its chunk a row begins, in units of [`ALIGN`].
+const PLACE_BITS: u32 = 14;
+/// Chunks that hold more than one row are at most so large: what [`PLACE_BITS`] reach.
+const MAX_CHUNK: usize = ALIGN << PLACE_BITS;
+const MIN_CHUNK: usize = 2 << 10;
+/// Chunks that locations can name.
+const MAX_CHUNKS: usize = 1 << (u32::BITS - PLACE_BITS);
+/// Kept free for moving rows together.
+const RESERVE: usize = 64;
+/// A chunk is this part of what lives, so that the open one is small beside it.
+const CHUNK_PART: usize = 32;
+/// Dead bytes that are left lying: this part of what lives. A smaller part is a smaller table and more moving.
+const DEAD_PART: usize = 20;
+/// What an allocation costs besides its bytes, in the usual allocators.
+const PER_ALLOCATION: usize = 16;
+/// What a row pays for a chunk of its own: the allocation, its rounding, and an entry in the list of chunks.
+const OWN_CHUNK: usize = PER_ALLOCATION + 8 + size_of::<Chunk>();
+/// The list of chunks grows by this part: doubling would leave up to half of it unused.
+const GROWTH_PART: usize = 8;
+
+/// Where a row lies: a chunk and a place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Location(u32);
+
+impl Location {
+    #[expect(clippy::cast_possible_truncation, reason = "chunks are fewer than MAX_CHUNKS, places below MAX_CHUNK")]
+    pub(super) fn new(chunk: usize, at: usize) -> Self {
+        Location(((chunk as u32) << PLACE_BITS) | (at / ALIGN) as u32)
+    }
+
+    fn chunk(self) -> usize {
+        (self.0 >> PLACE_BITS) as usize
+    }
+
+    fn at(self) -> usize {
+        (self.0 & ((1 << PLACE_BITS) - 1)) as usize * ALIGN
+    }
+}
+
+/// No more rows fit: the table is too big for one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the table outgrew what one process can index")]
+pub struct Full;
+
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    dead: usize,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Arena {
+    chunks: Vec<Chunk>,
+    /// Empty slots of `chunks`.
+    free: Vec<usize>,
+    open: Option<usize>,
+    live: usize,
+    dead: usize,
+    /// Capacity of all chunks, with what their allocations cost.
+    allocated: usize,
+}
+
+impl Arena {
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// [`Full`], and nothing was added.
+    pub(super) fn add(&mut self, row: &Row<'_>) -> Result<Location, Full> {
+        if self.chunks.len() - self.free.len() >= MAX_CHUNKS - RESERVE {
+            return Err(Full);
+        }
+        Ok(self.append(row))
+    }
+
+    /// As [`Arena::add`], from the reserve; for moving a row out of a chunk that is then released.
+    pub(super) fn append(&mut self, row: &Row<'_>) -> Location {
+        let length = row.laid();
+        self.live += length;
+        let chunk = self.room(length);
+        let bytes = &mut self.chunks[chunk].bytes;
+        let at = bytes.len();
+        row.lay(bytes);
+        Location::new(chunk, at)
+    }
+
+    /// The chunk to which a row of this length goes.
+    fn room(&mut self, length: usize) -> usize {
+        let size = self.chunk_size();
+        // At the end of a shared chunk half a row is left over on average, and `size / length` rows share that.
+        if length * length / (2 * size) > OWN_CHUNK {
+            return self.allocate(length);
+        }
+        let fits = |chunk: &Chunk| chunk.bytes.capacity() - chunk.bytes.len() >= length;
+        match self.open {
+            Some(open) if fits(&self.chunks[open]) => open,
+            _ => {
+                let opened = self.allocate(size);
+                self.open = Some(opened);
+                opened
+            }
+        }
+    }
+
+    fn chunk_size(&self) -> usize {
+        (self.live / CHUNK_PART).next_power_of_two().clamp(MIN_CHUNK, MAX_CHUNK)
+    }
+
+    fn allocate(&mut self, size: usize) -> usize {
+        let chunk = Chunk { bytes: Vec::with_capacity(size), dead: 0 };
+        self.allocated += chunk.bytes.capacity() + PER_ALLOCATION;
+        match self.free.pop() {
+            Some(slot) => {
+                self.chunks[slot] = chunk;
+                slot
+            }
+            None => {
+                if self.chunks.len() == self.chunks.capacity() {
+                    self.chunks.reserve_exact(self.chunks.len() / GROWTH_PART + 4);
+                }
+                self.chunks.push(chunk);
+                self.chunks.len() - 1
+            }
+        }
+    }
+
+    /// The row at a location that [`Arena::add`] gave.
+    pub(super) fn get(&self, location: Location) -> Option<Laid<'_>> {
+        Row::at(self.chunks.get(location.chunk())?.bytes.get(location.at()..)?)
+    }
+
+    /// Puts a row where another lies that takes exactly as many bytes; false when it does not, and nothing changed.
+    pub(super) fn overwrite(&mut self, location: Location, row: &Row<'_>, scratch: &mut Vec<u8>) -> bool {
+        let length = row.laid();
+        if self.get(location).is_none_or(|old| old.length != length) {
+            return false;
+        }
+        scratch.clear();
+        row.lay(scratch);
+        let at = location.at();
+        self.chunks[location.chunk()].bytes[at..at + length].copy_from_slice(scratch);
+        true
+    }
+
+    /// Buries the row at a location.
+    pub(super) fn bury(&mut self, location: Location) {
+        let Some(chunk) = self.chunks.get_mut(location.chunk()) else { return };
+        let buried = chunk.bytes.get_mut(location.at()..).map_or(0, bury);
+        chunk.dead += buried;
+        self.dead += buried;
+        self.live -= buried;
+        if chunk.dead == chunk.bytes.len() && self.open != Some(location.chunk()) {
+            self.take(location.chunk());
+            self.release(location.chunk());
+        }
+    }
+
+    /// The chunk to clear next; `None` while few enough bytes are dead.
+    pub(super) fn to_clear(&self) -> Option<usize> {
+        if self.dead <= self.live / DEAD_PART + MIN_CHUNK / 4 {
+            return None;
+        }
+        let closed = self.chunks.iter().enumerate().filter(|(slot, _)| self.open != Some(*slot));
+        closed.max_by_key(|(_, chunk)| chunk.dead).filter(|(_, chunk)| chunk.dead > 0).map(|(slot, _)| slot)
+    }
+
+    /// Takes a closed chunk out, to be cleared; its slot stays taken until it is released.
+    pub(super) fn take(&mut self, slot: usize) -> Vec<u8> {
+        let chunk = std::mem::take(&mut self.chunks[slot]);
+        self.allocated -= chunk.bytes.capacity() + PER_ALLOCATION;
+        self.dead -= chunk.dead;
+        self.live -= chunk.bytes.len() - chunk.dead;
+        chunk.bytes
+    }
+
+    /// Lets the slot of a chunk that was taken out be used again.
+    pub(super) fn release(&mut self, slot: usize) {
+        self.free.push(slot);
+    }
+
+    /// Bytes of memory, what is dead and not yet used included.
+    pub(super) fn memory(&self) -> usize {
+        self.allocated
+            + self.chunks.capacity() * size_of::<Chunk>()
+            + self.free.capacity() * size_of::<usize>()
+            + 2 * PER_ALLOCATION
+    }
+
+    #[cfg(test)]
+    pub(super) fn contains(&self, bytes: &[u8]) -> bool {
+        self.chunks.iter().any(|chunk| chunk.bytes.windows(bytes.len()).any(|window| window == bytes))
+    }
+
+    /// Calls `each` for every row that lives.
+    pub(super) fn for_each(&self, mut each: impl FnMut(&Laid<'_>, &[u8])) {
+        for chunk in &self.chunks {
+            for_each_in(&chunk.bytes, |_, laid, bytes| {
+                if !laid.dead {
+                    each(&laid, bytes);
+                }
+            });
+        }
+    }
+}
+
+/// Calls `each` with where it begins, what it says and its bytes, for every row of a chunk, dead ones included.
+pub(super) fn for_each_in(chunk: &[u8], mut each: impl FnMut(usize, Laid<'_>, &[u8])) {
+    let mut at = 0;
+    while let Some(laid) = Row::at(&chunk[at..]) {
+        each(at, laid, &chunk[at..at + laid.length]);
+        at += laid.length;
+    }
+}

@@ -1,0 +1,24 @@
+//! What the cluster says of a topic besides its records. Asked once, at start; blocking.
+
+use std::time::Duration;
+
+use crate::config::Kafka;
+use crate::kafka::admin::Admin;
+
+/// What Kafka itself sets when nobody does.
+const USUAL_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The topic's `delete.retention.ms`: how long it keeps a tombstone after everything older than it was cleaned away. A
+/// day when it cannot be asked, for lack of a right or otherwise.
+pub(super) fn delete_retention(kafka: &Kafka, topic: &str) -> Duration {
+    let asked = Admin::new(kafka)
+        .and_then(|admin| futures::executor::block_on(admin.describe(std::slice::from_ref(&topic.to_owned()))));
+    let setting = match asked {
+        Ok(mut states) => states.remove(topic).and_then(|mut state| state.config.remove("delete.retention.ms")),
+        Err(error) => {
+            tracing::warn!(topic, %error, "the topic's delete.retention.ms cannot be asked; taken for a day");
+            None
+        }
+    };
+    setting.and_then(|setting| setting.value.parse().ok()).map_or(USUAL_RETENTION, Duration::from_millis)
+}

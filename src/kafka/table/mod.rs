@@ -1,0 +1,221 @@
+//! A compacted topic as a table in memory: the newest encoded value of each key, with where it stands.
+//!
+//! One thread owns the consumer (all partitions, assigned and not subscribed) and writes; any thread reads. The table
+//! is restored when every partition was read to its end once; reading it before that is the owner's mistake, and
+//! [`Table::state`] tells. Values stay encoded: who reads decodes, by the value's own schema id.
+//!
+//! | file | is |
+//! |---|---|
+//! | `row`, `arena`, `shard`, `rows` | the rows in memory; know no Kafka |
+//! | `reader` | the thread that reads the topic |
+//! | `watch` | asks where the log ends and whether partitions were added |
+//! | `facts` | what the cluster says of the topic: settings, identity |
+//! | `ends`, `progress` | how far it is from the log's end, and how others hear of it |
+//!
+//! A key that has records in two partitions, because partitions were added, counts by the record with the newer
+//! timestamp. An erase is remembered for the topic's `delete.retention.ms` after its record's timestamp, as long as the
+//! topic itself keeps it; then the key is as if it had never been.
+
+mod arena;
+mod ends;
+mod facts;
+mod progress;
+mod reader;
+mod row;
+mod rows;
+mod shard;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use arena::Full;
+pub use rows::Rows;
+
+use crate::config;
+use crate::telemetry::clock::Clock;
+use progress::Progress;
+use reader::Reader;
+
+/// What the table knows of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// Nothing.
+    Absent,
+    /// A tombstone was read.
+    Erased {
+        /// Partition of the tombstone.
+        partition: i32,
+        /// Offset of the tombstone.
+        offset: i64,
+    },
+    /// A value.
+    Present {
+        /// Encoded, frame included.
+        value: &'a [u8],
+        /// Partition of the record.
+        partition: i32,
+        /// Offset of the record.
+        offset: i64,
+    },
+}
+
+/// How far the table is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TableState {
+    /// Not all partitions were read to their end yet.
+    Restoring {
+        /// Offsets passed so far.
+        done: u64,
+        /// Offsets between where reading began and the ends at start, an upper bound of records.
+        total: u64,
+    },
+    /// Restored; behind the end of the log for so long now (zero when at the end).
+    Live {
+        /// How long it has been behind.
+        behind: Duration,
+    },
+    /// The table's consumer gave up; the reason says why.
+    Failed(String),
+}
+
+/// What a table began with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Not known yet.
+    Unknown,
+    /// The topic from its beginning.
+    Topic,
+}
+
+/// Which topic to hold, and how.
+#[derive(Debug, Clone)]
+pub struct TableSettings {
+    /// The topic, prefix included.
+    pub topic: String,
+    /// What metrics and logs call the table.
+    pub name: String,
+    /// Wall time, for the age of what was erased.
+    pub clock: Clock,
+    /// How often to look for partitions that were added.
+    pub refresh: Duration,
+}
+
+impl TableSettings {
+    /// A table of `topic` under the metrics' label `name`.
+    pub fn new(topic: impl Into<String>, name: impl Into<String>, clock: Clock) -> Self {
+        TableSettings { topic: topic.into(), name: name.into(), clock, refresh: Duration::from_secs(5) }
+    }
+}
+
+/// Why a table cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// librdkafka refuses its configuration.
+    #[error("the consumer of the table of {topic} cannot be made: {cause}; see [kafka] in the configuration")]
+    Client {
+        /// The topic.
+        topic: String,
+        /// librdkafka's words.
+        cause: String,
+    },
+    /// The operating system refuses a thread.
+    #[error("cannot start the thread of the table of {topic}: {source}")]
+    Thread {
+        /// The topic.
+        topic: String,
+        /// Its words.
+        source: std::io::Error,
+    },
+}
+
+/// A handle to the table; cheap to clone.
+#[derive(Clone)]
+pub struct Table {
+    shared: Arc<Shared>,
+}
+
+/// Stops and joins the table's threads when dropped, which blocks: async owners drop it on a blocking thread.
+pub struct TableGuard {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    rows: Rows,
+    progress: Progress,
+    stop: AtomicBool,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Shared { rows: Rows::default(), progress: Progress::new(), stop: AtomicBool::new(false) }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+impl Table {
+    /// Starts to read a topic; returns at once.
+    ///
+    /// # Errors
+    /// Why librdkafka refuses its configuration, or the thread cannot be started.
+    pub fn start(kafka: &config::Kafka, settings: TableSettings) -> Result<(Table, TableGuard), TableError> {
+        let shared = Arc::new(Shared::new());
+        let topic = settings.topic.clone();
+        let reader = Reader::new(kafka, settings, Arc::clone(&shared))?;
+        let thread = std::thread::Builder::new()
+            .name("table".to_owned())
+            .spawn(move || reader.run())
+            .map_err(|source| TableError::Thread { topic, source })?;
+        Ok((Table { shared: Arc::clone(&shared) }, TableGuard { shared, thread: Some(thread) }))
+    }
+
+    /// Looks `key` up and hands what is known to `read`, under a lock that only writers of the same shard wait for.
+    pub fn get<R>(&self, key: &[u8], read: impl FnOnce(Entry<'_>) -> R) -> R {
+        self.shared.rows.get(key, read)
+    }
+
+    /// How far it is.
+    pub fn state(&self) -> TableState {
+        self.shared.progress.state()
+    }
+
+    /// Keys held, erased ones that are still remembered included.
+    pub fn rows(&self) -> u64 {
+        u64::try_from(self.shared.rows.rows()).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes of keys and values, as the topic has them.
+    pub fn bytes(&self) -> u64 {
+        u64::try_from(self.shared.rows.raw_bytes()).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes of memory that all of it takes.
+    pub fn memory(&self) -> u64 {
+        u64::try_from(self.shared.rows.memory()).unwrap_or(u64::MAX)
+    }
+
+    /// Records read from the topic so far.
+    pub fn records_read(&self) -> u64 {
+        self.shared.progress.records()
+    }
+
+    /// What it began with.
+    pub fn origin(&self) -> Origin {
+        self.shared.progress.origin()
+    }
+}
+
+impl Drop for TableGuard {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

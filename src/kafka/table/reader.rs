@@ -1,0 +1,300 @@
+//! The table's thread: reads every partition from where the table begins, applies each record, and knows how far
+//! behind the log's end it is.
+//!
+//! Invariants: a partition is at its end when the broker says so (an EOF event, which transaction markers and gaps of
+//! compaction cannot hide) or when its position reached the end as it was at the start; never by counting records. An
+//! answer that may pass by itself never empties the table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::topic_partition_list::Offset;
+
+use super::ends::Ends;
+use super::rows::SHARDS;
+use super::watch::{Mailbox, Seen, Watch};
+use super::{Origin, Shared, TableError, TableSettings, facts};
+use crate::config;
+use crate::kafka::client::{Context, Kind, base_config};
+use crate::telemetry::clock::steady_now;
+use crate::telemetry::metrics::{TableGauges, table_gauges};
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(100);
+/// Between two looks at what is not a record: the log's end, gauges, what may be forgotten.
+const TICK: Duration = Duration::from_millis(100);
+/// How soon others hear of records, at the latest.
+const TELL: Duration = Duration::from_millis(10);
+/// So many records are applied between two looks at the clock.
+const RECORDS_PER_LOOK: u32 = 64;
+const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
+/// Within so long every shard was looked through for erases whose time is over.
+const FORGET_ROUND: Duration = Duration::from_secs(600);
+
+pub(super) struct Reader {
+    consumer: Arc<BaseConsumer<Context>>,
+    kafka: config::Kafka,
+    settings: TableSettings,
+    shared: Arc<Shared>,
+    ends: Ends,
+    mailbox: Mailbox,
+    gauges: TableGauges,
+    retention: Duration,
+    gauged: Instant,
+    forgot: Instant,
+    shard_to_forget: usize,
+}
+
+impl Reader {
+    pub(super) fn new(kafka: &config::Kafka, settings: TableSettings, shared: Arc<Shared>) -> Result<Self, TableError> {
+        let consumer = consumer(kafka)
+            .map_err(|error| TableError::Client { topic: settings.topic.clone(), cause: error.to_string() })?;
+        Ok(Reader {
+            consumer: Arc::new(consumer),
+            kafka: kafka.clone(),
+            gauges: table_gauges(&settings.name),
+            settings,
+            shared,
+            ends: Ends::default(),
+            mailbox: Mailbox::default(),
+            retention: Duration::ZERO,
+            gauged: steady_now(),
+            forgot: steady_now(),
+            shard_to_forget: 0,
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        let read = self.assign().and_then(|()| self.watch()).and_then(|watch| {
+            let read = self.read();
+            // It ends by itself when the table is stopped, and holds nothing that would be lost.
+            if self.shared.stopped() {
+                let _ = watch.join();
+            }
+            read
+        });
+        if let Err(why) = read {
+            tracing::error!(topic = %self.settings.topic, %why, "the table cannot go on");
+            self.shared.progress.fail(why);
+        }
+    }
+
+    /// Begins to read every partition; waits for a cluster that is not there yet.
+    fn assign(&mut self) -> Result<(), String> {
+        let topic = self.settings.topic.clone();
+        loop {
+            match self.try_assign() {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(format!("topic `{topic}` does not exist; run `notilog topics apply`")),
+                Err(error) if self.shared.stopped() => return Err(error.to_string()),
+                Err(error) => {
+                    let why = self.consumer.context().diagnostics().explain(&error);
+                    tracing::warn!(topic, %why, "cannot reach Kafka; trying again");
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+            }
+        }
+    }
+
+    fn try_assign(&mut self) -> Result<bool, KafkaError> {
+        let topic = self.settings.topic.clone();
+        let metadata = self.consumer.fetch_metadata(Some(&topic), CALL_TIMEOUT)?;
+        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        if partitions == 0 {
+            return Ok(false);
+        }
+        let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+        let mut bounds = BTreeMap::new();
+        for partition in 0..partitions {
+            bounds.insert(partition, self.consumer.fetch_watermarks(&topic, partition, CALL_TIMEOUT)?);
+        }
+        self.retention = facts::delete_retention(&self.kafka, &topic);
+        self.begin(&bounds)?;
+        Ok(true)
+    }
+
+    /// Begins with these partitions, whose logs begin and end there.
+    fn begin(&mut self, bounds: &BTreeMap<i32, (i64, i64)>) -> Result<(), KafkaError> {
+        self.shared.progress.begins(Origin::Topic);
+        let now = steady_now();
+        self.ends = Ends::default();
+        for (low, high) in bounds.values() {
+            self.ends.add(*low, *high, now);
+        }
+        self.shared.progress.expect(self.ends.left());
+        let mut list = TopicPartitionList::with_capacity(bounds.len());
+        for partition in bounds.keys() {
+            list.add_partition_offset(&self.settings.topic, *partition, Offset::Beginning)?;
+        }
+        self.consumer.assign(&list)
+    }
+
+    fn watch(&self) -> Result<JoinHandle<()>, String> {
+        let watch = Watch {
+            consumer: Arc::clone(&self.consumer),
+            shared: Arc::clone(&self.shared),
+            mailbox: Arc::clone(&self.mailbox),
+            topic: self.settings.topic.clone(),
+            partitions: self.ends.partitions(),
+            refresh: self.settings.refresh,
+        };
+        self.shared.progress.end_known(steady_now());
+        watch.start().map_err(|error| format!("cannot start the thread that watches the log's end: {error}"))
+    }
+
+    fn read(&mut self) -> Result<(), String> {
+        let consumer = Arc::clone(&self.consumer);
+        let (mut ticked, mut told, mut since_told) = (steady_now(), steady_now(), 0u32);
+        while !self.shared.stopped() {
+            let polled = consumer.poll(POLL);
+            since_told += 1;
+            let idle = !matches!(polled, Some(Ok(_)));
+            match polled {
+                None => {}
+                Some(Ok(message)) => self.apply(&message)?,
+                Some(Err(KafkaError::PartitionEOF(partition))) => self.ends.at_end(partition, steady_now()),
+                Some(Err(error)) => self.check(&error)?,
+            }
+            // Under load the clock is read now and then only.
+            if !idle && since_told < RECORDS_PER_LOOK {
+                continue;
+            }
+            since_told = 0;
+            if idle || told.elapsed() >= TELL {
+                self.tell();
+                told = steady_now();
+            }
+            if ticked.elapsed() >= TICK {
+                self.tick()?;
+                ticked = steady_now();
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, message: &BorrowedMessage<'_>) -> Result<(), String> {
+        let (partition, offset) = (message.partition(), message.offset());
+        if let Some(key) = message.key() {
+            let timestamp = message.timestamp().to_millis().unwrap_or(0);
+            self.shared
+                .rows
+                .put(key, message.payload(), partition, offset, timestamp)
+                .map_err(|full| format!("{full}; hold `{}` in more processes", self.settings.topic))?;
+        }
+        self.shared.progress.record();
+        self.ends.read(partition, offset);
+        Ok(())
+    }
+
+    /// Tells others how far the table is.
+    fn tell(&mut self) {
+        let progress = &self.shared.progress;
+        progress.left(self.ends.left());
+        progress.behind_since(self.ends.behind_since());
+        if !progress.is_restored() && self.ends.all_restored() {
+            progress.restored();
+            self.gauge();
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), String> {
+        let seen = self.mailbox.lock().take();
+        if let Some(seen) = seen {
+            self.compare(&seen)?;
+        }
+        self.doubt();
+        self.tell();
+        let now = steady_now();
+        if now - self.gauged >= GAUGE_INTERVAL {
+            self.gauge();
+        }
+        if self.shared.progress.is_restored() && now - self.forgot >= FORGET_ROUND / SHARDS as u32 {
+            self.forgot = now;
+            let moment = self.settings.clock.now().minus(self.retention);
+            self.shard_to_forget = (self.shard_to_forget + 1) % SHARDS;
+            self.shared.rows.forget_erased(self.shard_to_forget, moment.0);
+        }
+        Ok(())
+    }
+
+    /// Holds what was applied against where the log ends, and takes up partitions that were added.
+    fn compare(&mut self, seen: &Seen) -> Result<(), String> {
+        self.shared.progress.end_known(seen.at);
+        let known = self.ends.partitions();
+        for (partition, end) in seen.ends.range(..known) {
+            self.ends.asked(*partition, *end, seen.at);
+        }
+        let added: Vec<(i32, i64)> = seen.ends.range(known..).map(|(partition, end)| (*partition, *end)).collect();
+        if added.is_empty() { Ok(()) } else { self.take_up(&added) }
+    }
+
+    /// Reads partitions that were added, from their beginning.
+    fn take_up(&mut self, added: &[(i32, i64)]) -> Result<(), String> {
+        let topic = self.settings.topic.clone();
+        tracing::info!(topic, added = added.len(), "partitions were added to the table's topic");
+        let mut list = TopicPartitionList::new();
+        for (partition, end) in added {
+            list.add_partition_offset(&topic, *partition, Offset::Beginning)
+                .map_err(|error| format!("taking up partition {partition} of `{topic}`: {error}"))?;
+            self.ends.add(0, *end, steady_now());
+        }
+        self.consumer.incremental_assign(&list).map_err(|error| format!("taking up partitions of `{topic}`: {error}"))
+    }
+
+    fn doubt(&mut self) {
+        for (partition, next) in self.ends.doubtful(steady_now()) {
+            let sought = self.consumer.seek(&self.settings.topic, partition, Offset::Offset(next), Duration::ZERO);
+            if let Err(error) = sought {
+                tracing::debug!(topic = %self.settings.topic, partition, %error, "not fetched anew");
+            }
+        }
+    }
+
+    fn gauge(&mut self) {
+        self.gauged = steady_now();
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 rows are not reached")]
+        let (rows, memory) = (self.shared.rows.rows() as f64, self.shared.rows.memory() as f64);
+        self.gauges.records.set(rows);
+        self.gauges.bytes.set(memory);
+        self.gauges.restore_ratio.set(self.shared.progress.ratio());
+        self.gauges.lag_seconds.set(self.shared.progress.behind().as_secs_f64());
+    }
+
+    /// Only what never passes by itself ends the table.
+    fn check(&self, error: &KafkaError) -> Result<(), String> {
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::UnknownTopicOrPartition,
+            ) => Err(format!("reading `{}`: {error}", self.settings.topic)),
+            _ => {
+                tracing::debug!(topic = %self.settings.topic, %error, "passing trouble");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn consumer(kafka: &config::Kafka) -> Result<BaseConsumer<Context>, KafkaError> {
+    let defaults = [("fetch.queue.backoff.ms", "10"), ("queued.max.messages.kbytes", "65536")];
+    let mut config = base_config(kafka, Kind::Consumer, "table", &defaults);
+    config
+        // Needed by the client library to consume at all; nothing is ever committed under it.
+        .set("group.id", format!("{}notilog-table", kafka.topic_prefix))
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        // A transient answer must never empty the table (KAFKA-20416).
+        .set("auto.offset.reset", "error");
+    BaseConsumer::from_config_and_context(&config, Context::default())
+}

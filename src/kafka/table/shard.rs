@@ -1,0 +1,133 @@
+//! One part of the table: an index of keys over an arena of rows. Single-threaded: `rows.rs` holds the lock.
+
+use std::hash::BuildHasher as _;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::arena::{Arena, Full, Location, for_each_in};
+use super::row::Row;
+
+/// What a record did to the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Its key was not known.
+    Added,
+    /// It took the place of a row with so many raw bytes.
+    Replaced { raw: usize },
+    /// The row in the table is as new or newer.
+    Stale,
+}
+
+/// See the module. The index holds no hashes and no keys: four bytes a row, and a control byte.
+#[derive(Default)]
+pub(super) struct Shard {
+    index: HashTable<Location>,
+    arena: Arena,
+    erased: usize,
+    scratch: Vec<u8>,
+}
+
+impl Shard {
+    /// Takes a record, unless what is known of its key is as new or newer.
+    ///
+    /// # Errors
+    /// [`Full`], and nothing changed.
+    pub(super) fn put(&mut self, hasher: &DefaultHashBuilder, hash: u64, row: &Row<'_>) -> Result<Change, Full> {
+        let arena = &mut self.arena;
+        let Some(slot) = self.index.find_mut(hash, |at| has_key(arena, *at, row.key)) else {
+            let location = arena.add(row)?;
+            self.index.insert_unique(hash, location, |at| hash_at(arena, *at, hasher));
+            self.erased += usize::from(row.value.is_none());
+            return Ok(Change::Added);
+        };
+        let Some(old) = arena.get(*slot).map(|laid| laid.row) else { return Ok(Change::Stale) };
+        if !old.is_before(row) {
+            return Ok(Change::Stale);
+        }
+        let (raw, was_erased) = (old.raw(), old.value.is_none());
+        if !arena.overwrite(*slot, row, &mut self.scratch) {
+            let location = arena.add(row)?;
+            let old = std::mem::replace(slot, location);
+            arena.bury(old);
+        }
+        self.erased = self.erased + usize::from(row.value.is_none()) - usize::from(was_erased);
+        self.clear(hasher);
+        Ok(Change::Replaced { raw })
+    }
+
+    /// The row of a key.
+    pub(super) fn get(&self, hash: u64, key: &[u8]) -> Option<Row<'_>> {
+        let location = self.index.find(hash, |at| has_key(&self.arena, *at, key))?;
+        self.arena.get(*location).map(|laid| laid.row)
+    }
+
+    /// Forgets the keys that were erased before `moment` (milliseconds since 1970); returns how many, and their raw
+    /// bytes.
+    pub(super) fn forget_erased(&mut self, hasher: &DefaultHashBuilder, moment: i64) -> (usize, usize) {
+        if self.erased == 0 {
+            return (0, 0);
+        }
+        let (mut forgotten, mut raw) = (0, 0);
+        let arena = &mut self.arena;
+        self.index.retain(|location| {
+            let Some(row) = arena.get(*location).map(|laid| laid.row) else { return true };
+            if row.value.is_some() || row.timestamp >= moment {
+                return true;
+            }
+            forgotten += 1;
+            raw += row.raw();
+            arena.bury(*location);
+            false
+        });
+        self.erased -= forgotten;
+        self.clear(hasher);
+        (forgotten, raw)
+    }
+
+    /// Moves rows together until few enough bytes are dead.
+    fn clear(&mut self, hasher: &DefaultHashBuilder) {
+        while let Some(slot) = self.arena.to_clear() {
+            let (index, arena) = (&mut self.index, &mut self.arena);
+            let chunk = arena.take(slot);
+            for_each_in(&chunk, |at, laid, _| {
+                if laid.dead {
+                    return;
+                }
+                let old = Location::new(slot, at);
+                if let Some(entry) = index.find_mut(hasher.hash_one(laid.row.key), |location| *location == old) {
+                    *entry = arena.append(&laid.row);
+                }
+            });
+            arena.release(slot);
+        }
+    }
+
+    /// Adds the bytes of every row to `out`; returns how many rows.
+    pub(super) fn lay_all(&self, out: &mut Vec<u8>) -> usize {
+        let mut rows = 0;
+        self.arena.for_each(|_, bytes| {
+            out.extend_from_slice(bytes);
+            rows += 1;
+        });
+        rows
+    }
+
+    /// Whether these bytes lie anywhere in the rows' memory, dead or alive.
+    #[cfg(test)]
+    pub(super) fn contains(&self, bytes: &[u8]) -> bool {
+        self.arena.contains(bytes)
+    }
+
+    /// Bytes of memory, index and slack included.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>() + self.index.allocation_size() + self.arena.memory() + self.scratch.capacity()
+    }
+}
+
+fn has_key(arena: &Arena, location: Location, key: &[u8]) -> bool {
+    arena.get(location).is_some_and(|laid| laid.row.key == key)
+}
+
+fn hash_at(arena: &Arena, location: Location, hasher: &DefaultHashBuilder) -> u64 {
+    arena.get(location).map_or(0, |laid| hasher.hash_one(laid.row.key))
+}
