@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 
-PACE = 120  # events a second
+PACE = 100  # events a second
 ODDITIES_UNTIL = 0.7  # of the whole: what is slow to be settled should not come last
 
 CUSTOMERS = [
@@ -140,8 +140,8 @@ class Company:
             service, summary = self.random.choice(SERVICES), self.random.choice(TROUBLES)
             self.firing.append((service, summary, severity))
         if who is None:
-            chances = {"oncall.rosa": 1, "oncall.samir": 0.25, "oncall.status-page": 0.04}
-            who = [name for name, chance in chances.items() if self.random.random() < chance]
+            who = self.random.choices([["oncall.rosa"], ["oncall.samir"], ["oncall.rosa", "oncall.samir"]], [6, 3, 1])[0]
+            who = who + (["oncall.status-page"] if self.random.random() < 0.03 else [])
         data = {"service": service, "severity": severity, "state": state, "summary": f"{service}: {summary}"}
         data["url"] = f"https://monitoring.example.org/alerts/{service}"
         priority = {"critical": "CRITICAL", "warning": "HIGH"}[severity] if state == "firing" else "NORMAL"
