@@ -59,13 +59,13 @@ impl Calls {
         Calls { runtime, channel, templates, records, reports }
     }
 
-    /// Starts the call for a record that was judged fit for it.
-    pub fn start(&self, work: Work) {
+    /// Starts the call for a record that was judged fit for it. `asked` is when the assignment was last looked at: a
+    /// process that stood still since then calls nobody.
+    pub fn start(&self, work: Work, asked: Instant) {
         let place = (work.record.partition.clone(), work.record.offset);
         let reporter = Reporter { reports: self.reports.clone(), place: Some(place), called: None };
         let (channel, templates) = (Arc::clone(&self.channel), Arc::clone(&self.templates));
         let mut records = self.records.clone();
-        let asked = steady_now();
         self.runtime.spawn(async move {
             let message = compose(&work, channel.name(), &templates, &mut records);
             reporter.make(channel.as_ref(), message, asked).await;

@@ -122,6 +122,11 @@ impl Committer {
         }
         let began = steady_now();
         let group = consumer.group_metadata()?;
+        if consumer.assignment_lost() {
+            // A broker takes offsets from a member without id and generation, as a member just expelled is.
+            self.producer = Some(producer);
+            return Ok(Went::NotYet);
+        }
         let ended = match write(producer, ledger) {
             Ok(transaction) => transaction.commit(&positions, &group),
             Err(ended) => ended,

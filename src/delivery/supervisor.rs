@@ -168,7 +168,8 @@ fn start(recipe: Recipe, ends: tokio::sync::mpsc::UnboundedSender<End>) -> Resul
     std::thread::Builder::new()
         .name(format!("deliver-{channel}"))
         .spawn(move || {
-            let end = keep_running(&recipe);
+            let running = std::panic::AssertUnwindSafe(|| keep_running(&recipe));
+            let end = std::panic::catch_unwind(running).unwrap_or(WorkerEnd::Panicked);
             // The supervisor is gone only when the process is ending.
             let _ = ends.send((channel, end));
         })

@@ -66,13 +66,16 @@ pub enum WorkerEnd {
     /// A record of ours does not fit our own schema.
     #[error("{0}")]
     Internal(#[from] WireError),
+    /// A fault of this program.
+    #[error("the worker broke down; its log says where")]
+    Panicked,
 }
 
 impl WorkerEnd {
     /// Whether a new worker may take its place after a while.
     pub fn may_restart(&self) -> bool {
         match self {
-            WorkerEnd::Stopped | WorkerEnd::Fenced(_) => false,
+            WorkerEnd::Stopped | WorkerEnd::Fenced(_) | WorkerEnd::Panicked => false,
             WorkerEnd::Consumer(fault) => !matches!(fault, ConsumerFault::OffsetLost { .. }),
             WorkerEnd::Producer(_) | WorkerEnd::Table(_) | WorkerEnd::Internal(_) => true,
         }
@@ -342,7 +345,7 @@ impl Running {
             match self.worker.clerk.consider(&work) {
                 Considered::Call => {
                     self.worker.desk.depart(ticket, work.clone(), now);
-                    self.worker.calls.start(work);
+                    self.worker.calls.start(work, self.last_turn);
                 }
                 Considered::Write(outputs) => self.worker.desk.conclude_uncalled(ticket, work, outputs),
                 Considered::Later(error) => {

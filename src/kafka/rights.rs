@@ -174,7 +174,7 @@ mod tests {
     fn no_placeholder_is_left_and_no_right_stands_twice() {
         for role in Role::ALL {
             let mut rights: Vec<Right> =
-                needs(role, &config(), &Channel::ALL).into_iter().map(|need| need.right).collect();
+                needs(role, &config(), Channel::ALL).into_iter().map(|need| need.right).collect();
             assert!(rights.iter().all(|right| !right.resource.name.contains('{')), "{rights:?}");
             let count = rights.len();
             rights.sort();

@@ -297,9 +297,9 @@ async fn an_output_that_cannot_be_written_is_found_among_many_and_becomes_a_dead
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_topics_are_named_at_start() {
     let world = World::new("topics", "router.tiers = [\"1s\"]").await;
-    let mut config = (*world.config).clone();
-    config.router.tiers.push(notilog::config::Delay(std::time::Duration::from_secs(77)));
-    let broken = World { config: config.into(), topics: world.topics.clone(), folder: tempfile::tempdir().unwrap() };
+    let broken = world.with_config(|config| {
+        config.router.tiers.push(notilog::config::Delay(std::time::Duration::from_secs(77)));
+    });
     let error = broken.try_router(example_policy()).await.unwrap_err();
     assert!(error.contains("notify.retry.events.77s") && error.contains("notilog topics apply"), "{error}");
 }

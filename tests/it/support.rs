@@ -40,6 +40,7 @@ pub struct World {
     pub config: Arc<Config>,
     pub topics: Topics,
     pub folder: tempfile::TempDir,
+    _cleanup: Option<Cleanup>,
 }
 
 /// Kept in the topics' settings of every test.
@@ -61,7 +62,8 @@ impl World {
         std::fs::write(&path, World::toml(&prefix, toml)).unwrap();
         let options = LoadOptions { file: FileChoice::At(path), ..LoadOptions::default() };
         let config = config::load(&options).unwrap_or_else(|errors| panic!("{errors}"));
-        let world = World { topics: Topics::new(&prefix), config: Arc::new(config), folder };
+        let cleanup = Cleanup { kafka: config.kafka.clone(), prefix: prefix.clone() };
+        let world = World { topics: Topics::new(&prefix), config: Arc::new(config), folder, _cleanup: Some(cleanup) };
         world.create_topics().await;
         writer_ids(&world.config).await;
         world
@@ -189,7 +191,12 @@ telemetry.listen = "127.0.0.1:0"
     pub fn with_config(&self, change: impl FnOnce(&mut Config)) -> World {
         let mut config = Config::clone(&self.config);
         change(&mut config);
-        World { config: Arc::new(config), topics: self.topics.clone(), folder: tempfile::tempdir().unwrap() }
+        World {
+            config: Arc::new(config),
+            topics: self.topics.clone(),
+            folder: tempfile::tempdir().unwrap(),
+            _cleanup: None,
+        }
     }
 
     /// Produces records with confluent-kafka's AvroSerializer.
@@ -359,6 +366,29 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Takes a test's topics away when its world ends: a broker with the topics of a hundred tests is a slow one.
+struct Cleanup {
+    kafka: config::Kafka,
+    prefix: String,
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        let (kafka, prefix) = (self.kafka.clone(), self.prefix.clone());
+        let delete = async move {
+            let admin = Admin::new(&kafka)?;
+            let names = admin.list(&prefix).await?.into_keys().collect::<Vec<_>>();
+            admin.delete(&names.iter().map(String::as_str).collect::<Vec<_>>()).await
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // On a thread of its own: a test's runtime may not be blocked by another.
+        let deleted = std::thread::spawn(move || runtime.block_on(delete)).join();
+        if let Ok(Err(error)) = deleted {
+            eprintln!("the topics of this test stay: {error}");
+        }
     }
 }
 

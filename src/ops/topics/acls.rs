@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_right_that_is_denied_stands_out() {
         let denied = Acl { permission: Permission::Deny, ..acl("User:shop", "notify.events.default") };
-        let found = plan(&wanted(&config(), &producer()), &producer(), &[denied.clone()], Extra::Keep);
+        let found = plan(&wanted(&config(), &producer()), &producer(), std::slice::from_ref(&denied), Extra::Keep);
         assert_eq!(found.changes.len(), 1, "a denial grants nothing");
         assert_eq!(words(&found.extra[0]), "DENIED Write on topic `notify.events.default`");
     }
