@@ -152,7 +152,9 @@ telemetry.listen = "127.0.0.1:0"
             readiness: readiness.clone(),
             stop: stop.clone(),
         };
-        let task = tokio::spawn(async move { router::run(setup).await.map_err(|error| error.to_string()) });
+        // Outside the task: its conditions are there before anyone asks whether it is ready.
+        let routing = router::run(setup);
+        let task = tokio::spawn(async move { routing.await.map_err(|error| error.to_string()) });
         Running { task, stop }.ready(&readiness).await
     }
 
