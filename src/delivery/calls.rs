@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::ledger::Work;
 use crate::channel::{Channel, Context, EventFacts, Message, Outcome, RenderError, Templates, Verdict};
-use crate::kafka::{SESSION_TIMEOUT, TopicPartition};
+use crate::kafka::{STALL, TopicPartition};
 use crate::model::{Outbound, Reason};
 use crate::telemetry::clock::steady_now;
 use crate::wire::{Records, TraceParent};
@@ -119,7 +119,7 @@ impl Reporter {
         let came = match message {
             Err(came) => came,
             // The process was stopped between the judgement and here.
-            Ok(_) if asked.elapsed() >= SESSION_TIMEOUT => Came::NotMade,
+            Ok(_) if asked.elapsed() >= STALL => Came::NotMade,
             Ok(message) => {
                 self.called = Some(steady_now());
                 Came::Answered(channel.deliver(&message).await)
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_call_that_was_asked_for_long_ago_is_not_made() {
-        let long_ago = steady_now().checked_sub(SESSION_TIMEOUT).unwrap();
+        let long_ago = steady_now().checked_sub(STALL).unwrap();
         assert!(matches!(report_of(Ok(message("ada@example.org")), long_ago).came, Came::NotMade));
     }
 

@@ -22,8 +22,7 @@ use super::outputs::Destinations;
 use super::status::Status;
 use super::wake::Now;
 use crate::kafka::{
-    ConsumerFault, Failure, GroupConsumer, OwnedRecord, Polled, Rebalance, SESSION_TIMEOUT, Table, TableState,
-    TopicPartition,
+    ConsumerFault, Failure, GroupConsumer, OwnedRecord, Polled, Rebalance, STALL, Table, TableState, TopicPartition,
 };
 use crate::model::Class;
 use crate::telemetry::clock::{Clock, steady_now};
@@ -174,7 +173,7 @@ impl Running {
     fn notice_stall(&mut self) {
         let stalled = self.last_turn.elapsed();
         self.last_turn = steady_now();
-        if stalled >= SESSION_TIMEOUT && self.worker.desk.partitions() > 0 {
+        if stalled >= STALL && self.worker.desk.partitions() > 0 {
             tracing::warn!(?stalled, "the worker stood still; no call starts until the group confirms the assignment");
             self.trusted = false;
         }

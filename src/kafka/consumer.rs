@@ -30,6 +30,10 @@ use crate::telemetry::clock::steady_now;
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 const SESSION_TIMEOUT_MS: &str = "10000";
 
+/// Who stood still for longer may have been expelled meanwhile: the session began to run out with the last heartbeat,
+/// which may have been one interval (2 s) before the stall, and a second is for the way.
+pub const STALL: Duration = Duration::from_secs(7);
+
 /// How long one question to the cluster may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 

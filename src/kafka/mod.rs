@@ -16,7 +16,9 @@ pub mod rights;
 pub mod table;
 mod transaction;
 
-pub use consumer::{Assignor, ConsumerFault, GroupConsumer, Polled, Rebalance, SESSION_TIMEOUT, Settings, Start};
+pub use consumer::{
+    Assignor, ConsumerFault, GroupConsumer, Polled, Rebalance, SESSION_TIMEOUT, STALL, Settings, Start,
+};
 pub use denied::{Denied, Right, principal_of};
 pub use heads::HeldHeads;
 pub use lag::LagWatch;
