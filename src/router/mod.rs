@@ -127,7 +127,7 @@ async fn keep_policy(config: &Arc<Config>, topics: &Topics, policy: &Policy) -> 
     let (topic, version, kafka) = (topics.policies(), policy.version.clone(), config.kafka.clone());
     let key = version.clone();
     let (asked, name) = (kafka.clone(), topic.clone());
-    let found = tokio::task::spawn_blocking(move || reader::latest_of_key(&asked, &name, key.as_bytes())).await;
+    let found = tokio::task::spawn_blocking(move || look_up(&asked, &name, key.as_bytes())).await;
     if let Ok(found) = found
         && found?.is_some_and(|record| record.value.is_some())
     {
@@ -143,6 +143,18 @@ async fn keep_policy(config: &Arc<Config>, topics: &Topics, policy: &Policy) -> 
     Producer::new(&kafka)?.send(record).await?;
     tracing::info!(version, "policy bundle kept");
     Ok(())
+}
+
+/// The bundle's record, if there is one. A topic that was only just created may be without a leader for a moment.
+fn look_up(kafka: &crate::config::Kafka, topic: &str, key: &[u8]) -> Result<Option<reader::Record>, ReadError> {
+    for _ in 0..10 {
+        match reader::latest_of_key(kafka, topic, key) {
+            Ok(found) => return Ok(found),
+            Err(error) => tracing::debug!(%error, "looking the policy bundle up again"),
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    reader::latest_of_key(kafka, topic, key)
 }
 
 /// Waits until the table is restored; false when stopped before.
