@@ -69,7 +69,8 @@ fn planned(session: &Session, admin: &Admin, acls: &Acls, domains: &[String]) ->
     }
     let principals = principals(&config, &acls.principal)?;
     let extra = if acls.remove_extra { Extra::Remove } else { Extra::Keep };
-    Ok(plan(&wanted(&config, &principals), &principals, &admin.acls()?, extra))
+    let prefix = &config.kafka.topic_prefix;
+    Ok(plan(&wanted(&config, &principals), &principals, prefix, &admin.acls()?, extra))
 }
 
 /// Shows what apply would do.

@@ -12,7 +12,7 @@ use super::{Exit, Failure, Global};
 use crate::config::Config;
 use crate::model::Policy;
 use crate::policy;
-use crate::registry::{Registry, RegistryError, RegistrySchemas};
+use crate::registry::{Registry, RegistrySchemas};
 use crate::telemetry::clock::Clock;
 use crate::telemetry::health::{Condition, Readiness};
 use crate::telemetry::{http, metrics};
@@ -83,8 +83,8 @@ impl Process {
     }
 }
 
-/// The ids to write with. A registry that is down is waited for, as Kafka would be; schemas that it does not have are
-/// an error: nobody else will register them.
+/// The ids to write with. A registry that is down is waited for, as Kafka would be; schemas that it does not have, and
+/// a login that it refuses, are an error: nobody else will mend them.
 async fn writer_ids(
     registry: &Registry,
     registered: &Condition,
@@ -96,9 +96,7 @@ async fn writer_ids(
                 registered.ready();
                 return Ok(Some(ids));
             }
-            Err(error @ (RegistryError::NotRegistered { .. } | RegistryError::Settings { .. })) => {
-                return Err(error.into());
-            }
+            Err(error) if error.is_lasting() => return Err(error.into()),
             Err(error) => {
                 tracing::warn!(%error, "waiting for the schema registry");
                 registered.not_ready("the schema registry does not answer");

@@ -52,6 +52,9 @@ pub enum CommitEnd {
     /// A newer producer with the same transactional id lives.
     #[error("{0}")]
     Fenced(Failure),
+    /// A right is missing.
+    #[error("{0}")]
+    Denied(Failure),
     /// The group's offsets cannot be read.
     #[error(transparent)]
     Consumer(#[from] ConsumerFault),
@@ -151,6 +154,9 @@ impl Committer {
             }
             Ended::Unknown(failure) => failure,
         };
+        if matches!(failure, Failure::Denied(_)) {
+            return Err(CommitEnd::Denied(failure));
+        }
         self.in_doubt = true;
         self.failed(&failure);
         Ok(culprit(&failure, ledger).map_or(Went::NotYet, |(index, reason)| Went::Unwritable(index, reason)))
@@ -164,6 +170,7 @@ impl Committer {
         match TransactionalProducer::connect(&self.kafka, &self.id, LINGER, self.missing.clone()) {
             Ok(producer) => Ok(Some(producer)),
             Err(failure @ Failure::Fenced { .. }) => Err(CommitEnd::Fenced(failure)),
+            Err(failure @ Failure::Denied(_)) => Err(CommitEnd::Denied(failure)),
             Err(failure) => {
                 self.failed(&failure);
                 Ok(None)
@@ -235,7 +242,7 @@ fn culprit(failure: &Failure, ledger: &Ledger) -> Option<(usize, Reason)> {
     let reason = match why {
         RecordFault::TooLarge => Reason::TooLarge,
         RecordFault::Refused => Reason::MessageRefused,
-        RecordFault::TopicMissing | RecordFault::NotAuthorized => return None,
+        RecordFault::TopicMissing => return None,
     };
     let at_fault = |output: &Output| output.topic == *topic && output.value.as_ref().map_or(0, Vec::len) == *bytes;
     let index = ledger.completed().iter().position(|completed| completed.outputs.iter().any(at_fault))?;
@@ -262,7 +269,7 @@ fn cause_of(failure: &Failure) -> &'static str {
         Failure::Record { .. } => "record",
         Failure::Fenced { .. } => "fenced",
         Failure::Group(_) => "group",
-        Failure::Authorization(_) => "authorization",
+        Failure::Denied(_) => "authorization",
         Failure::Kafka { .. } => "kafka",
     }
 }

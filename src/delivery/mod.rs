@@ -42,8 +42,9 @@ use tokio_util::sync::CancellationToken;
 use crate::channel::{Channel, Templates};
 use crate::config::Config;
 use crate::kafka::admin::{Admin, AdminError};
+use crate::kafka::rights::RightsWatch;
 use crate::kafka::{Table, TableError, TableSettings, TableState};
-use crate::model::{Policy, Topics};
+use crate::model::{Policy, Role, Topics};
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::health::{Condition, Readiness};
 use crate::wire::{SchemaSource, WriterIds};
@@ -162,11 +163,14 @@ async fn deliver(setup: Setup, conditions: Conditions) -> Result<(), DeliveryErr
         return Err(DeliveryError::NoChannel);
     }
     let topics = Topics::new(&setup.config.kafka.topic_prefix);
+    let channels: Vec<_> = setup.channels.iter().map(|channel| channel.name()).collect();
+    let rights = RightsWatch::start(Role::Deliver, &setup.config, &channels, &setup.stop).await?;
+    let setup = Setup { stop: rights.stop(), ..setup };
     check_topics(&setup, &topics).await?;
     let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone());
     let (table, guard) = Table::start(&setup.config.kafka, settings)?;
     if !restore(&table, &conditions.table, &setup.stop).await? {
-        return Ok(());
+        return Ok(rights.end(false).await?);
     }
     let watched = setup.channels.iter().zip(&conditions.channels);
     let checks: Vec<_> = watched
@@ -178,6 +182,8 @@ async fn deliver(setup: Setup, conditions: Conditions) -> Result<(), DeliveryErr
     }
     // Joins the table's thread.
     let _ = tokio::task::spawn_blocking(move || drop(guard)).await;
+    // What a client was refused, said with the right's name, goes before how that ended the workers.
+    rights.end(ended.is_err()).await?;
     Ok(ended?)
 }
 

@@ -74,9 +74,13 @@ impl WorkerEnd {
     /// Whether a new worker may take its place after a while.
     pub fn may_restart(&self) -> bool {
         match self {
-            WorkerEnd::Stopped | WorkerEnd::Fenced(_) | WorkerEnd::Panicked => false,
-            WorkerEnd::Consumer(fault) => !matches!(fault, ConsumerFault::OffsetLost { .. }),
-            WorkerEnd::Producer(_) | WorkerEnd::Table(_) | WorkerEnd::Internal(_) => true,
+            // The table is not started again with the worker.
+            WorkerEnd::Stopped | WorkerEnd::Fenced(_) | WorkerEnd::Table(_) | WorkerEnd::Panicked => false,
+            WorkerEnd::Consumer(fault) => {
+                !matches!(fault, ConsumerFault::OffsetLost { .. } | ConsumerFault::Denied(_))
+            }
+            WorkerEnd::Producer(failure) => !matches!(failure, Failure::Denied(_)),
+            WorkerEnd::Internal(_) => true,
         }
     }
 }
@@ -85,6 +89,7 @@ impl From<CommitEnd> for WorkerEnd {
     fn from(end: CommitEnd) -> Self {
         match end {
             CommitEnd::Fenced(failure) => WorkerEnd::Fenced(failure),
+            CommitEnd::Denied(failure) => WorkerEnd::Producer(failure),
             CommitEnd::Consumer(fault) => WorkerEnd::Consumer(fault),
         }
     }

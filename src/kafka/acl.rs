@@ -182,6 +182,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError`] when the cluster cannot be asked, keeps no rights, or this principal may not Describe it.
     pub fn acls(&self) -> Result<Vec<Acl>, AdminError> {
+        self.reach()?;
         let failed = |error: native::NativeError| self.acl_error("list rights", &error);
         let acls = native::describe(self.observer()).map_err(failed)?;
         if acls.is_empty() {
@@ -237,6 +238,7 @@ impl Admin {
         if topics.is_empty() {
             return Ok(BTreeMap::new());
         }
+        self.reach()?;
         native::allowed(self.observer(), topics).map_err(|error| self.acl_error("ask for rights", &error))
     }
 

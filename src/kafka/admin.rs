@@ -13,7 +13,8 @@ use rdkafka::util::Timeout;
 use serde::Serialize;
 
 use super::client::{Context, Kind, base_config, hear_out, metadata};
-use super::denied::Denied;
+use super::acl::{Kind as On, Operation};
+use super::denied::{Denied, Right};
 use crate::config::Kafka;
 
 /// For one request to the controller or the brokers.
@@ -145,7 +146,9 @@ impl Admin {
             .describe_configs(&resources, &self.options())
             .await
             .map_err(|error| self.unreachable(&error))?;
-        for resource in described.into_iter().flatten() {
+        let asked: Vec<String> = states.keys().cloned().collect();
+        for (name, resource) in asked.iter().zip(described) {
+            let resource = resource.map_err(|code| self.refused("describe", name, code))?;
             if let OwnedResourceSpecifier::Topic(name) = resource.specifier
                 && let Some(state) = states.get_mut(&name)
             {
@@ -218,7 +221,7 @@ impl Admin {
             if let Err((topic, code)) = result
                 && code != RDKafkaErrorCode::UnknownTopicOrPartition
             {
-                return Err(refused("delete", &topic, code));
+                return Err(self.refused("delete", &topic, code));
             }
         }
         Ok(())
@@ -232,6 +235,11 @@ impl Admin {
         metadata(&self.observer, &self.kafka, topic, REQUEST_TIMEOUT)
             .map(|metadata| read(&metadata))
             .map_err(|error| self.unreachable(&error))
+    }
+
+    /// Sees to it that the cluster lets this client in, which a request about something else would only time out on.
+    pub(super) fn reach(&self) -> Result<(), AdminError> {
+        self.with_metadata(None, |_| ())
     }
 
     pub(super) fn observer(&self) -> &BaseConsumer<Context> {
@@ -260,9 +268,32 @@ impl Admin {
     ) -> Result<(), AdminError> {
         match result {
             Ok(None) => Ok(()),
-            Ok(Some(code)) => Err(refused(action, topic, code)),
+            Ok(Some(code)) => Err(self.refused(action, topic, code)),
             Err(error) => Err(AdminError::Refused { action, topic: topic.to_owned(), cause: self.explain(&error) }),
         }
+    }
+
+    fn refused(&self, action: &'static str, topic: &str, code: RDKafkaErrorCode) -> AdminError {
+        use RDKafkaErrorCode::{ClusterAuthorizationFailed, TopicAuthorizationFailed};
+        if matches!(code, TopicAuthorizationFailed | ClusterAuthorizationFailed) {
+            let operation = match action {
+                "create" => Operation::Create,
+                "delete" => Operation::Delete,
+                "alter" => Operation::AlterConfigs,
+                "describe" => Operation::DescribeConfigs,
+                _ => Operation::Alter,
+            };
+            return AdminError::Denied(Denied::right(&self.kafka, Right::on(On::Topic, topic, operation)));
+        }
+        let advice = match code {
+            RDKafkaErrorCode::InvalidReplicationFactor => "; lower --replication-factor or add brokers",
+            RDKafkaErrorCode::PolicyViolation => {
+                "; the cluster's create or alter policy forbids it, see the broker's log"
+            }
+            RDKafkaErrorCode::InvalidConfig => "; a setting's name or value is not known to this broker",
+            _ => "",
+        };
+        AdminError::Refused { action, topic: topic.to_owned(), cause: format!("{code}{advice}") }
     }
 
     fn unreachable(&self, error: &KafkaError) -> AdminError {
@@ -319,17 +350,4 @@ fn setting(entry: ConfigEntry) -> Option<(String, TopicSetting)> {
 
 fn failed(result: Result<String, (String, RDKafkaErrorCode)>) -> Option<RDKafkaErrorCode> {
     result.err().map(|(_, code)| code)
-}
-
-fn refused(action: &'static str, topic: &str, code: RDKafkaErrorCode) -> AdminError {
-    let advice = match code {
-        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
-            "; grant this principal CREATE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS on it (without DESCRIBE a topic looks missing)"
-        }
-        RDKafkaErrorCode::InvalidReplicationFactor => "; lower --replication-factor or add brokers",
-        RDKafkaErrorCode::PolicyViolation => "; the cluster's create or alter policy forbids it, see the broker's log",
-        RDKafkaErrorCode::InvalidConfig => "; a setting's name or value is not known to this broker",
-        _ => "",
-    };
-    AdminError::Refused { action, topic: topic.to_owned(), cause: format!("{code}{advice}") }
 }

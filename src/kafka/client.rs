@@ -118,7 +118,14 @@ pub fn library_version() -> (i32, String) {
 ///
 /// A wrong password shows itself only here: calls merely time out.
 #[derive(Debug, Clone, Default)]
-pub struct Diagnostics(Arc<Mutex<Option<LastError>>>);
+pub struct Diagnostics(Arc<Mutex<Reports>>);
+
+#[derive(Debug, Default)]
+struct Reports {
+    last: Option<LastError>,
+    /// The last that waiting does not help against: what follows from it comes after it and says less.
+    refusal: Option<LastError>,
+}
 
 /// An error that librdkafka reported by callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +137,20 @@ pub struct LastError {
 }
 
 impl LastError {
+    /// Whether waiting does not help: the login is refused, or the broker's certificate not trusted.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self.code {
+            RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::UnsupportedSASLMechanism => true,
+            // A broker that goes away during the handshake gives the same codes.
+            RDKafkaErrorCode::SSL | RDKafkaErrorCode::BrokerTransportFailure => {
+                self.reason.contains("certificate verify failed")
+            }
+            _ => false,
+        }
+    }
+
     /// What an operator can do about it.
     pub fn advice(&self) -> &'static str {
         match self.code {
@@ -155,12 +176,17 @@ impl std::fmt::Display for LastError {
 impl Diagnostics {
     /// What was reported last, if anything was.
     pub fn last_error(&self) -> Option<LastError> {
-        self.0.lock().clone()
+        self.0.lock().last.clone()
     }
 
-    /// What was reported last, if waiting does not help against it.
+    /// What was reported that waiting does not help against, since the client last worked.
     pub fn denied(&self, kafka: &Kafka) -> Option<Denied> {
-        Denied::from_report(kafka, &self.last_error()?)
+        Denied::from_report(kafka, self.0.lock().refusal.as_ref()?)
+    }
+
+    /// The client works: what was refused before is over.
+    pub(super) fn works(&self) {
+        self.0.lock().refusal = None;
     }
 
     /// `error` in words, with what librdkafka reported last as its likely cause.
@@ -181,16 +207,15 @@ impl Diagnostics {
         }
         tracing::warn!(target: "librdkafka", %code, reason, "kafka client error");
         metrics::kafka_errors(&format!("{code:?}")).increment(1);
-        let mut last = self.0.lock();
-        // "All brokers are down" follows from a cause that was reported before it and says less. So does a connection
-        // that ends after its login was refused.
-        let refused = |last: &LastError| {
-            matches!(last.code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
-        };
-        let follows = (code == RDKafkaErrorCode::AllBrokersDown && last.is_some())
-            || (code == RDKafkaErrorCode::BrokerTransportFailure && last.as_ref().is_some_and(refused));
+        let report = LastError { code, reason: reason.to_owned() };
+        let mut reports = self.0.lock();
+        if report.is_refusal() {
+            reports.refusal = Some(report.clone());
+        }
+        // "All brokers are down" follows from a cause that was reported before it and says less.
+        let follows = code == RDKafkaErrorCode::AllBrokersDown && reports.last.is_some();
         if !follows {
-            *last = Some(LastError { code, reason: reason.to_owned() });
+            reports.last = Some(report);
         }
     }
 
@@ -227,6 +252,12 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // librdkafka asks for the coordinator of any group that a consumer names. These clients join none, need no
+        // right on it, and are told so.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
+            tracing::debug!(target: "librdkafka", reason, "no right on a group that nobody joins");
+            return;
+        }
         self.0.on_error(&error, reason);
     }
 
@@ -253,7 +284,10 @@ pub(super) fn metadata(
     loop {
         let left = deadline.saturating_duration_since(steady_now());
         let error = match consumer.fetch_metadata(topic, timeout.min(left).max(Duration::from_millis(1))) {
-            Ok(metadata) => return Ok(metadata),
+            Ok(metadata) => {
+                consumer.context().diagnostics().works();
+                return Ok(metadata);
+            }
             Err(error) => error,
         };
         hear_out(consumer);

@@ -20,7 +20,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaRespErr;
 
+use super::acl::{Kind as On, Operation};
 use super::client::{Diagnostics, Kind, base_config};
+use super::denied::{Denied, Right, principal_of};
 use super::record::{InRecord, OwnedRecord, TopicPartition};
 use super::transaction::GroupMetadata;
 use crate::config;
@@ -116,13 +118,8 @@ pub enum ConsumerFault {
         why: String,
     },
     /// The principal may not do this.
-    #[error("Kafka refuses access to group `{group}` or its topics: {why}; see `topics/acls.toml`")]
-    Authorization {
-        /// The group.
-        group: String,
-        /// librdkafka's words.
-        why: String,
-    },
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// Anything else.
     #[error("Kafka consumer of group `{group}` failed while {doing}: {why}")]
     Kafka {
@@ -139,6 +136,7 @@ pub enum ConsumerFault {
 pub struct GroupConsumer {
     inner: Arc<BaseConsumer<Context>>,
     group: String,
+    principal: String,
     split: fn(&str) -> bool,
     queues: HashMap<TopicPartition, Split>,
     /// The rebalance that was handed out and is not completed yet.
@@ -201,6 +199,7 @@ impl GroupConsumer {
         Ok(GroupConsumer {
             inner: Arc::new(inner),
             group: settings.group.to_owned(),
+            principal: principal_of(settings.kafka),
             split: settings.split,
             queues: HashMap::new(),
             open: None,
@@ -266,8 +265,19 @@ impl GroupConsumer {
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
                 Some(ConsumerFault::OffsetLost { group, why })
             }
-            RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed => {
-                Some(ConsumerFault::Authorization { group, why })
+            code => self.denied(code).map(ConsumerFault::Denied),
+        }
+    }
+
+    /// The right that is missing, when a code says so.
+    fn denied(&self, code: RDKafkaErrorCode) -> Option<Denied> {
+        match code {
+            RDKafkaErrorCode::GroupAuthorizationFailed => {
+                Some(Denied::lacks(&self.principal, Right::on(On::Group, &self.group, Operation::Read)))
+            }
+            // The topic's name is lost on the way here.
+            RDKafkaErrorCode::TopicAuthorizationFailed => {
+                Some(Denied::SomeTopic { principal: self.principal.clone(), operation: Operation::Read })
             }
             _ => None,
         }
@@ -404,7 +414,8 @@ impl GroupConsumer {
     /// # Errors
     /// [`ConsumerFault`] when the consumer is not in a group, which cannot be after `subscribe`.
     pub fn group_metadata(&self) -> Result<GroupMetadata, ConsumerFault> {
-        self.inner.group_metadata().map(GroupMetadata).ok_or_else(|| ConsumerFault::Kafka {
+        let with_name = |inner| GroupMetadata { inner, group: self.group.clone() };
+        self.inner.group_metadata().map(with_name).ok_or_else(|| ConsumerFault::Kafka {
             group: self.group.clone(),
             doing: "reading the group's metadata",
             why: "there is none".to_owned(),
@@ -425,6 +436,9 @@ impl GroupConsumer {
     }
 
     fn fault(&self, doing: &'static str, error: &KafkaError) -> ConsumerFault {
+        if let Some(denied) = error.rdkafka_error_code().and_then(|code| self.denied(code)) {
+            return ConsumerFault::Denied(denied);
+        }
         ConsumerFault::Kafka { group: self.group.clone(), doing, why: self.inner.context().diagnostics.explain(error) }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use rdkafka::error::RDKafkaErrorCode;
+
 use super::acl::{Kind, Operation, Pattern, Resource};
 use super::client::LastError;
 use crate::config::Kafka;
-use rdkafka::error::RDKafkaErrorCode;
 
 /// More commands than this are not printed: `notilog topics apply --acls` does them all.
 const COMMANDS: usize = 3;
@@ -36,6 +37,17 @@ pub enum Denied {
         bootstrap: String,
         /// librdkafka's words.
         why: String,
+    },
+    /// A right on one of several topics is missing, and the broker did not say on which.
+    #[error(
+        "{principal} lacks {operation} on a topic; `notilog topics verify --acls`, run as an administrator, says on \
+         which"
+    )]
+    SomeTopic {
+        /// Who.
+        principal: String,
+        /// What may not be done.
+        operation: Operation,
     },
     /// Rights that are missing.
     #[error("{}", rights_text(.principal, .lacking))]
@@ -72,24 +84,24 @@ impl fmt::Display for Right {
 impl Denied {
     /// One right is missing.
     pub fn right(kafka: &Kafka, right: Right) -> Self {
-        Denied::Rights { principal: principal_of(kafka), lacking: vec![right] }
+        Denied::lacks(&principal_of(kafka), right)
+    }
+
+    /// One right of this principal's is missing.
+    pub fn lacks(principal: &str, right: Right) -> Self {
+        Denied::Rights { principal: principal.to_owned(), lacking: vec![right] }
     }
 
     /// What librdkafka reported, if it is a refusal that waiting does not help against.
     pub fn from_report(kafka: &Kafka, last: &LastError) -> Option<Self> {
-        let (bootstrap, why) = (kafka.bootstrap_servers.clone(), cause(&last.reason).to_owned());
-        match last.code {
-            RDKafkaErrorCode::Authentication
-            | RDKafkaErrorCode::SaslAuthenticationFailed
-            | RDKafkaErrorCode::UnsupportedSASLMechanism => {
-                Some(Denied::Login { bootstrap, principal: principal_of(kafka), why })
-            }
-            // A broker that goes away during the handshake gives the same code.
-            RDKafkaErrorCode::SSL if last.reason.contains("certificate") => {
-                Some(Denied::Certificate { bootstrap, why })
-            }
-            _ => None,
+        if !last.is_refusal() {
+            return None;
         }
+        let (bootstrap, why) = (kafka.bootstrap_servers.clone(), cause(&last.reason).to_owned());
+        Some(match last.code {
+            RDKafkaErrorCode::SSL | RDKafkaErrorCode::BrokerTransportFailure => Denied::Certificate { bootstrap, why },
+            _ => Denied::Login { bootstrap, principal: principal_of(kafka), why },
+        })
     }
 }
 

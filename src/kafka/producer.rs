@@ -9,11 +9,16 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::util::Timeout;
 
+use super::acl::{Kind as On, Operation};
 use super::client::{Context, Diagnostics, Kind, base_config};
+use super::denied::{Denied, Right};
 use crate::config::Kafka;
 
 /// How long one record may take, queueing and retries included.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often it is looked whether the login was refused while a record waits.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A record to write.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,6 +50,9 @@ pub enum ProduceError {
     /// The client cannot even be made.
     #[error("the Kafka producer cannot be made: {0}; see [kafka] in the configuration")]
     Client(String),
+    /// The login or a right is refused.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// Refused or timed out.
     #[error("cannot write to topic {topic}: {cause}")]
     Failed {
@@ -59,6 +67,7 @@ pub enum ProduceError {
 pub struct Producer {
     inner: FutureProducer<Context>,
     diagnostics: Diagnostics,
+    kafka: Kafka,
 }
 
 impl Producer {
@@ -73,7 +82,7 @@ impl Producer {
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", MESSAGE_TIMEOUT.as_millis().to_string());
         let inner = config.create_with_context(context).map_err(|error| ProduceError::Client(error.to_string()))?;
-        Ok(Producer { inner, diagnostics })
+        Ok(Producer { inner, diagnostics, kafka: kafka.clone() })
     }
 
     /// Writes one record and waits until all in-sync replicas have it. Many may be awaited at once.
@@ -90,10 +99,23 @@ impl Producer {
             timestamp: None,
             headers: (!record.headers.is_empty()).then_some(headers),
         };
-        let delivery = self.inner.send(future, Timeout::After(MESSAGE_TIMEOUT)).await;
+        let delivery = tokio::select! {
+            delivery = self.inner.send(future, Timeout::After(MESSAGE_TIMEOUT)) => delivery,
+            denied = self.login_refused() => return Err(ProduceError::Denied(denied)),
+        };
         delivery
             .map(|delivery| Written { partition: delivery.partition, offset: delivery.offset })
             .map_err(|(error, _)| self.failed(record.topic, &error))
+    }
+
+    /// Resolves when the login is refused: a record would only time out.
+    async fn login_refused(&self) -> Denied {
+        loop {
+            if let Some(denied) = self.diagnostics.denied(&self.kafka) {
+                return denied;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Waits for what is still queued; for the end of a bulk.
@@ -107,7 +129,8 @@ impl Producer {
                 "it does not exist; `notilog topics apply` creates what is missing".to_owned()
             }
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                "this principal may not write to it; grant WRITE and DESCRIBE".to_owned()
+                let right = Right::on(On::Topic, topic, Operation::Write);
+                return ProduceError::Denied(Denied::right(&self.kafka, right));
             }
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
                 "the record is above message.max.bytes or the topic's max.message.bytes".to_owned()

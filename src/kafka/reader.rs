@@ -13,7 +13,9 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Context, Diagnostics, Kind, base_config, hear_out};
+use super::acl::{Kind as On, Operation};
+use super::client::{Context, Diagnostics, Kind, base_config, hear_out, metadata};
+use super::denied::{Denied, Right};
 use super::partition_of;
 use crate::config::Kafka;
 use crate::model::Timestamp;
@@ -81,6 +83,9 @@ pub enum ReadError {
     /// The client cannot even be made.
     #[error("the Kafka consumer cannot be made: {0}; see [kafka] in the configuration")]
     Client(String),
+    /// The login or a right is refused.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The topic is not there.
     #[error("topic {0} does not exist; `notilog topics apply` creates what is missing")]
     NoTopic(String),
@@ -140,8 +145,11 @@ pub fn ends(kafka: &Kafka, topic: &str) -> Result<BTreeMap<i32, i64>, ReadError>
 }
 
 fn is_passing(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
-    let passing = [AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve];
+    use RDKafkaErrorCode::{
+        AllBrokersDown, BrokerTransportFailure, GroupAuthorizationFailed, OperationTimedOut, Resolve,
+    };
+    // librdkafka asks for the group's coordinator although nobody joins the group: no right is needed for it.
+    let passing = [AllBrokersDown, BrokerTransportFailure, GroupAuthorizationFailed, OperationTimedOut, Resolve];
     error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
 }
 
@@ -169,6 +177,7 @@ pub fn latest_of_key(kafka: &Kafka, topic: &str, key: &[u8]) -> Result<Option<Re
 struct Reader {
     consumer: BaseConsumer<Context>,
     diagnostics: Diagnostics,
+    kafka: Kafka,
     topic: String,
 }
 
@@ -185,7 +194,7 @@ impl Reader {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest");
         let consumer = config.create_with_context(context).map_err(|error| ReadError::Client(error.to_string()))?;
-        Ok(Reader { consumer, diagnostics, topic: topic.to_owned() })
+        Ok(Reader { consumer, diagnostics, kafka: kafka.clone(), topic: topic.to_owned() })
     }
 
     /// Assigns what is to be read and returns, for each partition that has something, where its log ends.
@@ -241,8 +250,8 @@ impl Reader {
     }
 
     fn partitions(&self) -> Result<i32, ReadError> {
-        let metadata =
-            self.consumer.fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT).map_err(|error| self.failed(&error))?;
+        let metadata = metadata(&self.consumer, &self.kafka, Some(&self.topic), REQUEST_TIMEOUT)
+            .map_err(|error| self.failed(&error))?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         if let Some(error) = topic.and_then(MetadataTopic::error) {
             return Err(self.failed(&KafkaError::MetadataFetch(error.into())));
@@ -259,10 +268,14 @@ impl Reader {
                 return ReadError::NoTopic(self.topic.clone());
             }
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                "this principal may not read it; grant READ and DESCRIBE".to_owned()
+                let right = Right::on(On::Topic, &self.topic, Operation::Read);
+                return ReadError::Denied(Denied::right(&self.kafka, right));
             }
             _ => {
                 hear_out(&self.consumer);
+                if let Some(denied) = self.diagnostics.denied(&self.kafka) {
+                    return ReadError::Denied(denied);
+                }
                 self.diagnostics.explain(error)
             }
         };

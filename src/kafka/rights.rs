@@ -3,15 +3,21 @@
 //! Invariant: the file is the one list: what is granted from it is what roles check themselves against.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::acl::{Allowed, Kind, Operation, Pattern, Resource};
 use super::admin::{Admin, AdminError};
 use super::denied::{Denied, Right, principal_of};
 use crate::config::{Config, Delay};
 use crate::model::{Channel, Role, format_delay};
+
+/// How often a role that runs is looked after.
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// A right that a role needs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,6 +151,99 @@ fn probes(right: &Right, config: &Config) -> Vec<String> {
     }
 }
 
+/// Looks now and then whether a role still has its rights, and stops it when it has not: a topic that may not be
+/// described any more leaves a subscription by pattern without a word.
+pub struct RightsWatch {
+    stop: CancellationToken,
+    question: Question,
+    looking: JoinHandle<AdminError>,
+}
+
+/// What is asked, again and again.
+#[derive(Clone)]
+struct Question {
+    role: Role,
+    config: Arc<Config>,
+    channels: Vec<Channel>,
+    admin: Arc<Admin>,
+}
+
+impl RightsWatch {
+    /// Looks for the first time, and then every [`INTERVAL`] until it is ended. Stops with `stop`, and does not stop
+    /// others that listen to it.
+    ///
+    /// # Errors
+    /// [`AdminError::Denied`] with all that is missing; another one when the cluster cannot be asked.
+    pub async fn start(
+        role: Role,
+        config: &Arc<Config>,
+        channels: &[Channel],
+        stop: &CancellationToken,
+    ) -> Result<Self, AdminError> {
+        let admin = Arc::new(Admin::new(&config.kafka)?);
+        let question = Question { role, config: Arc::clone(config), channels: channels.to_vec(), admin };
+        question.ask().await?;
+        let stop = stop.child_token();
+        let looking = tokio::spawn({
+            let (question, stop) = (question.clone(), stop.clone());
+            async move {
+                let denied = question.until_denied().await;
+                stop.cancel();
+                denied
+            }
+        });
+        Ok(RightsWatch { stop, question, looking })
+    }
+
+    /// Cancelled to stop the role.
+    pub fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Ends the watch when the role has ended; `failed` when it did so by itself.
+    ///
+    /// # Errors
+    /// [`AdminError::Denied`] when missing rights, or a refused login, were the cause.
+    pub async fn end(self, failed: bool) -> Result<(), AdminError> {
+        if self.looking.is_finished() {
+            return match self.looking.await {
+                Ok(denied) => Err(denied),
+                Err(_) => Ok(()),
+            };
+        }
+        self.looking.abort();
+        match self.question.ask().await {
+            Err(denied @ AdminError::Denied(_)) if failed => Err(denied),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Question {
+    async fn ask(&self) -> Result<(), AdminError> {
+        let question = self.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            check(&question.admin, question.role, &question.config, &question.channels)
+        });
+        // It is cancelled only when the process ends.
+        asked.await.unwrap_or(Ok(()))
+    }
+
+    /// A missing right counts at once, a refused login when it was refused twice: a broker that starts may refuse one.
+    async fn until_denied(&self) -> AdminError {
+        let mut refused = false;
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            match self.ask().await {
+                Err(denied @ AdminError::Denied(Denied::Rights { .. })) => return denied,
+                Err(denied @ AdminError::Denied(_)) if refused => return denied,
+                Err(AdminError::Denied(_)) => refused = true,
+                Ok(()) | Err(_) => refused = false,
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +280,37 @@ mod tests {
             rights.dedup();
             assert_eq!(rights.len(), count, "{role}");
         }
+    }
+
+    /// The table of the manual, from the file.
+    fn manual() -> String {
+        let mut text = String::new();
+        for role in Role::ALL {
+            text += &format!("### `{role}`\n\n{}\n\n| on | may | what for |\n|---|---|---|\n", purpose(role));
+            for entry in &FILE.roles[&role].rights {
+                let (name, many) = match (&entry.name, &entry.prefix) {
+                    (Some(name), _) => (name, ""),
+                    (None, prefix) => (prefix.as_ref().unwrap(), "…"),
+                };
+                let on = match entry.on {
+                    Kind::Topic => "topic",
+                    Kind::Group => "group",
+                    Kind::Cluster => "cluster",
+                    Kind::TransactionalId => "transactional id",
+                };
+                let may: Vec<&str> = entry.may.iter().map(|operation| operation.as_str()).collect();
+                text += &format!("| {on} `{name}{many}` | {} | {} |\n", may.join(", "), entry.why);
+            }
+            text += "\n";
+        }
+        text
+    }
+
+    #[test]
+    fn the_manual_has_the_rights_of_the_file() {
+        let manual = manual();
+        let page = include_str!("../../docs/security.md");
+        assert!(page.contains(manual.trim()), "put this into docs/security.md:\n{manual}");
     }
 
     #[test]

@@ -17,7 +17,9 @@ use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::acl::{CLUSTER, Kind as On, Operation};
 use super::client::{Diagnostics, Kind, base_config};
+use super::denied::{Denied, Right, principal_of};
 use super::missing::MissingTopics;
 use super::record::{OutRecord, Position};
 use crate::config;
@@ -32,6 +34,12 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long records that were sent already may take to be acknowledged before an abort takes them out of the queue.
 const DRAIN_BEFORE_ABORT: Duration = Duration::from_millis(250);
 
+/// How long a producer tries to take up its transactional id.
+const INIT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One turn of that: librdkafka goes on where it was in the next.
+const INIT_TURN: Duration = Duration::from_millis(500);
+
 /// Librdkafka's bound on what is produced and not yet acknowledged, in KiB.
 const QUEUE_KIB: &str = "65536";
 
@@ -39,6 +47,7 @@ const QUEUE_KIB: &str = "65536";
 pub struct TransactionalProducer {
     inner: BaseProducer<Context>,
     id: String,
+    principal: String,
     missing: MissingTopics,
 }
 
@@ -86,8 +95,8 @@ pub enum Failure {
     #[error("the consumer group moved on without this member ({0}); the transaction was given up")]
     Group(String),
     /// The principal may not do this.
-    #[error("Kafka refuses access: {0}; see `topics/acls.toml` for what the role needs")]
-    Authorization(String),
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// Anything else.
     #[error("Kafka transaction `{id}` failed while {doing}: {why}")]
     Kafka {
@@ -109,9 +118,6 @@ pub enum RecordFault {
     /// The topic does not exist.
     #[error("the topic does not exist; run `notilog topics apply`")]
     TopicMissing,
-    /// No right to write the topic.
-    #[error("the principal has no Write right on the topic")]
-    NotAuthorized,
     /// The broker refuses it for another reason.
     #[error("the broker refuses it")]
     Refused,
@@ -162,21 +168,39 @@ impl TransactionalProducer {
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
             .set("message.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
         let diagnostics = Diagnostics::default();
-        let context = Context { diagnostics: diagnostics.clone(), missing: missing.clone(), faults: Mutex::default() };
+        let principal = principal_of(kafka);
+        let context = Context {
+            diagnostics: diagnostics.clone(),
+            missing: missing.clone(),
+            principal: principal.clone(),
+            faults: Mutex::default(),
+        };
         let failed =
             |doing, error: &KafkaError| Failure::Kafka { id: id.to_owned(), doing, why: diagnostics.explain(error) };
         let inner = BaseProducer::from_config_and_context(&config, context)
             .map_err(|error| failed("creating the client", &error))?;
-        let producer = TransactionalProducer { inner, id: id.to_owned(), missing };
-        match producer.inner.init_transactions(Duration::from_secs(30)) {
-            Ok(()) => Ok(producer),
-            Err(error) => {
-                // Serves the error events that say why, such as a refused password.
-                producer.inner.poll(Duration::from_millis(10));
-                Err(match producer.failure("initialising", &error) {
-                    Failure::Kafka { .. } => failed("initialising", &error),
-                    other => other,
-                })
+        let producer = TransactionalProducer { inner, id: id.to_owned(), principal, missing };
+        let Err(error) = producer.initialise(kafka, &diagnostics) else { return Ok(producer) };
+        Err(match (diagnostics.denied(kafka), producer.failure("initialising", &error)) {
+            (Some(denied), Failure::Kafka { .. }) => Failure::Denied(denied),
+            (None, Failure::Kafka { .. }) => failed("initialising", &error),
+            (_, other) => other,
+        })
+    }
+
+    /// Takes up the transactional id. Asks in short turns, because a refused login shows only in events, which are
+    /// served in between; the call itself would merely time out.
+    fn initialise(&self, kafka: &config::Kafka, diagnostics: &Diagnostics) -> Result<(), KafkaError> {
+        let deadline = steady_now() + INIT_TIMEOUT;
+        loop {
+            let error = match self.inner.init_transactions(INIT_TURN) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            self.inner.poll(Duration::from_millis(10));
+            let timed_out = error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut);
+            if !timed_out || diagnostics.denied(kafka).is_some() || steady_now() >= deadline {
+                return Err(error);
             }
         }
     }
@@ -215,14 +239,22 @@ impl TransactionalProducer {
                 | RDKafkaErrorCode::RebalanceInProgress
                 | RDKafkaErrorCode::FencedInstanceId,
             ) => Failure::Group(error.to_string()),
-            Some(
-                RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::GroupAuthorizationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed
-                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed,
-            ) => Failure::Authorization(format!("{error} (transactional id `{}`, while {doing})", self.id)),
+            // The coordinator does not say which of the transaction's topics.
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                Failure::Denied(Denied::SomeTopic { principal: self.principal.clone(), operation: Operation::Write })
+            }
+            Some(RDKafkaErrorCode::ClusterAuthorizationFailed) => {
+                self.lacks(Right::on(On::Cluster, CLUSTER, Operation::IdempotentWrite))
+            }
+            Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => {
+                self.lacks(Right::on(On::TransactionalId, &self.id, Operation::Write))
+            }
             _ => Failure::Kafka { id: self.id.clone(), doing, why: error.to_string() },
         }
+    }
+
+    fn lacks(&self, right: Right) -> Failure {
+        Failure::Denied(Denied::lacks(&self.principal, right))
     }
 }
 
@@ -268,10 +300,11 @@ impl Transaction {
     }
 
     fn send_failure(&self, record: &OutRecord<'_>, error: &KafkaError) -> Failure {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+            return self.producer.lacks(Right::on(On::Topic, record.topic, Operation::Write));
+        }
         match error.rdkafka_error_code().and_then(record_fault) {
-            Some(why) => {
-                Failure::Record { topic: record.topic.to_owned(), bytes: record.value.map_or(0, <[u8]>::len), why }
-            }
+            Some(why) => Failure::of_record(record, why),
             None => self.producer.failure("producing", error),
         }
     }
@@ -285,9 +318,15 @@ impl Transaction {
         }
         if !positions.is_empty() {
             let sent = partition_list(positions)
-                .and_then(|offsets| self.producer.inner.send_offsets_to_transaction(&offsets, &group.0, CALL_TIMEOUT));
+                .and_then(|offsets| self.producer.inner.send_offsets_to_transaction(&offsets, &group.inner, CALL_TIMEOUT));
             if let Err(error) = sent {
-                return match self.producer.failure("sending offsets", &error) {
+                let failure = match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                        self.producer.lacks(Right::on(On::Group, &group.group, Operation::Read))
+                    }
+                    _ => self.producer.failure("sending offsets", &error),
+                };
+                return match failure {
                     // Nobody answered: the request may still arrive, and would put these offsets into whatever
                     // transaction the same producer has open then.
                     failure @ Failure::Kafka { .. } => Ended::Unknown(failure),
@@ -391,7 +430,10 @@ impl Transaction {
 }
 
 /// The group membership under which offsets are committed; taken fresh for each commit.
-pub struct GroupMetadata(pub(super) ConsumerGroupMetadata);
+pub struct GroupMetadata {
+    pub(super) inner: ConsumerGroupMetadata,
+    pub(super) group: String,
+}
 
 fn partition_list(positions: &[Position]) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(positions.len());
@@ -418,7 +460,6 @@ fn record_fault(code: RDKafkaErrorCode) -> Option<RecordFault> {
         RDKafkaErrorCode::UnknownTopicOrPartition
         | RDKafkaErrorCode::UnknownTopic
         | RDKafkaErrorCode::UnknownPartition => Some(RecordFault::TopicMissing),
-        RDKafkaErrorCode::TopicAuthorizationFailed => Some(RecordFault::NotAuthorized),
         RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidMessage | RDKafkaErrorCode::PolicyViolation => {
             Some(RecordFault::Refused)
         }
@@ -430,6 +471,7 @@ fn record_fault(code: RDKafkaErrorCode) -> Option<RecordFault> {
 struct Context {
     diagnostics: Diagnostics,
     missing: MissingTopics,
+    principal: String,
     faults: Mutex<Vec<Failure>>,
 }
 
@@ -450,14 +492,21 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         let Err((error, message)) = result else { return };
-        let Some(why) = error.rdkafka_error_code().and_then(record_fault) else { return };
-        if why == RecordFault::TopicMissing {
-            self.missing.note(message.topic());
-        }
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let failure = if code == RDKafkaErrorCode::TopicAuthorizationFailed {
+            let right = Right::on(On::Topic, message.topic(), Operation::Write);
+            Failure::Denied(Denied::lacks(&self.principal, right))
+        } else {
+            let Some(why) = record_fault(code) else { return };
+            if why == RecordFault::TopicMissing {
+                self.missing.note(message.topic());
+            }
+            let bytes = message.payload().map_or(0, <[u8]>::len);
+            Failure::Record { topic: message.topic().to_owned(), bytes, why }
+        };
         let mut faults = self.faults.lock();
         if faults.len() < 16 {
-            let bytes = message.payload().map_or(0, <[u8]>::len);
-            faults.push(Failure::Record { topic: message.topic().to_owned(), bytes, why });
+            faults.push(failure);
         }
     }
 }

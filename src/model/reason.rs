@@ -103,7 +103,5 @@ vocabulary! {
         TooLarge = "too_large",
         /// An output's topic does not exist.
         TopicMissing = "topic_missing",
-        /// An output's topic may not be written.
-        TopicNotAuthorized = "topic_not_authorized",
     }
 }

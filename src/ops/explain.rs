@@ -169,7 +169,6 @@ fn meaning(reason: Open<'_, Reason>) -> &'static str {
         Reason::Routed => "Nothing stands against it: an outbound record was written.",
         Reason::TooLarge => "An output is above its topic's max.message.bytes; the event is a dead letter.",
         Reason::TopicMissing => "An output's topic does not exist; the event is a dead letter.",
-        Reason::TopicNotAuthorized => "An output's topic may not be written; the event is a dead letter.",
         _ => "See the reason code.",
     }
 }

@@ -25,7 +25,7 @@ pub enum RegistryError {
         why: String,
     },
     /// An answer that is an error.
-    #[error("the schema registry at {host} answered with an error to {what}: {message}")]
+    #[error("the schema registry at {host} answered with an error to {what}: {message}{}", advice(*.code))]
     Answer {
         /// Host and port.
         host: String,
@@ -44,11 +44,29 @@ pub enum RegistryError {
     },
 }
 
+/// What to do about an answer, where it is known.
+fn advice(code: u32) -> &'static str {
+    match code {
+        401 | 40_100..=40_199 => "; check registry.username and registry.password",
+        403 | 40_300..=40_399 => "; registry.username may not do this: grant it there",
+        _ => "",
+    }
+}
+
 impl RegistryError {
     /// The registry itself says that there is no such subject (40401), version (40402), schema (40403) or setting
     /// (40408). A bare 404 does not count: it also means a wrong URL.
     pub fn is_not_found(&self) -> bool {
         matches!(self, RegistryError::Answer { code: 40_400..=40_499, .. })
+    }
+
+    /// Waiting does not help: the login or the certificate is refused, or our own settings or schemas are wrong.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            RegistryError::Settings { .. } | RegistryError::NotRegistered { .. } => true,
+            RegistryError::Answer { code, .. } => matches!(code, 401 | 403 | 40_100..=40_199 | 40_300..=40_399),
+            RegistryError::Unreachable { why, .. } => why.contains("certificate"),
+        }
     }
 
     /// Reads an error of `schema_registry_converter`.

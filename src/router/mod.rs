@@ -21,8 +21,9 @@ use crate::decide::Zones;
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::producer::{Outgoing, ProduceError, Producer};
 use crate::kafka::reader::{self, ReadError};
+use crate::kafka::rights::RightsWatch;
 use crate::kafka::{LagWatch, Table, TableError, TableSettings, TableState};
-use crate::model::{Policy, Topics};
+use crate::model::{Policy, Role, Topics};
 use crate::policy;
 use crate::telemetry::clock::Clock;
 use crate::telemetry::health::{Condition, Readiness};
@@ -87,17 +88,21 @@ pub fn run(setup: Setup) -> impl Future<Output = Result<(), RouterError>> {
 
 async fn route(setup: Setup, restored: Condition, assigned: Condition) -> Result<(), RouterError> {
     let topics = Topics::new(&setup.config.kafka.topic_prefix);
+    let rights = RightsWatch::start(Role::Router, &setup.config, &setup.config.topics.channels, &setup.stop).await?;
+    let setup = Setup { stop: rights.stop(), ..setup };
     check_topics(&setup.config, &topics).await?;
     keep_policy(&setup.config, &topics, &setup.policy).await?;
     let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone());
     let (table, guard) = Table::start(&setup.config.kafka, settings)?;
     if !restore(&table, &restored, &setup.stop).await? {
-        return Ok(());
+        return Ok(rights.end(false).await?);
     }
     let _lag = watch_lag(&setup.config, &topics);
     let ended = supervisor::supervise(&setup, &topics, table, assigned).await;
     // Joins the table's threads.
     let _ = tokio::task::spawn_blocking(move || drop(guard)).await;
+    // What a client was refused, said with the right's name, goes before how that ended the shards.
+    rights.end(ended.is_err()).await?;
     Ok(ended?)
 }
 

@@ -106,7 +106,6 @@ impl Pipeline {
         let reason = match fault {
             RecordFault::TooLarge => Reason::TooLarge,
             RecordFault::TopicMissing => Reason::TopicMissing,
-            RecordFault::NotAuthorized => Reason::TopicNotAuthorized,
             RecordFault::Refused => Reason::MessageRefused,
         };
         if let Some(event) = input.value.and_then(|value| self.records.event(value).ok()) {

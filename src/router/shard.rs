@@ -96,9 +96,13 @@ impl ShardEnd {
     /// Whether a new shard may take its place after a while.
     pub fn may_restart(&self) -> bool {
         match self {
-            ShardEnd::Stopped | ShardEnd::Fenced(_) => false,
-            ShardEnd::Consumer(fault) => !matches!(fault, ConsumerFault::OffsetLost { .. }),
-            ShardEnd::Producer(_) | ShardEnd::Table(_) | ShardEnd::Stuck(_) | ShardEnd::Internal(_) => true,
+            // The table is not started again with the shard.
+            ShardEnd::Stopped | ShardEnd::Fenced(_) | ShardEnd::Table(_) => false,
+            ShardEnd::Consumer(fault) => {
+                !matches!(fault, ConsumerFault::OffsetLost { .. } | ConsumerFault::Denied(_))
+            }
+            ShardEnd::Producer(failure) => !matches!(failure, Failure::Denied(_)),
+            ShardEnd::Stuck(_) | ShardEnd::Internal(_) => true,
         }
     }
 }
@@ -304,7 +308,7 @@ impl Running {
                 Step::Stuck => return Err(ShardEnd::Stuck(failure)),
                 Step::Narrow | Step::Found => {}
             }
-        } else if let Failure::Authorization(_) = failure {
+        } else if let Failure::Denied(_) = failure {
             return Err(ShardEnd::Producer(failure));
         }
         self.batch = Batch::default();
@@ -509,7 +513,7 @@ fn cause_of(failure: &Failure) -> &'static str {
         Failure::Record { .. } => "record",
         Failure::Fenced { .. } => "fenced",
         Failure::Group(_) => "group",
-        Failure::Authorization(_) => "authorization",
+        Failure::Denied(_) => "authorization",
         Failure::Kafka { .. } => "kafka",
     }
 }

@@ -13,6 +13,7 @@ mod interop;
 mod kill;
 mod registry;
 mod router;
+mod secure;
 mod stand_in;
 mod support;
 mod table;

@@ -411,6 +411,11 @@ async fn client(arguments: &[&str], input: String) -> String {
 
 /// Runs one of the programs in `clients/` and gives what it printed.
 pub async fn script(name: &str, arguments: &[&str], input: String) -> String {
+    script_with(name, arguments, input, &[]).await
+}
+
+/// [`script`] with more in its environment.
+pub async fn script_with(name: &str, arguments: &[&str], input: String, environment: &[(&str, &str)]) -> String {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients").join(name);
     let mut command = Command::new(python());
     command
@@ -418,6 +423,7 @@ pub async fn script(name: &str, arguments: &[&str], input: String) -> String {
         .args(arguments)
         .env("NOTILOG_KAFKA_PORT", kafka_port().to_string())
         .env("NOTILOG_REGISTRY_PORT", registry_port().to_string())
+        .envs(environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

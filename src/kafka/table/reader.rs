@@ -15,6 +15,7 @@ use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::Offset;
 
 use super::ends::Ends;
@@ -22,7 +23,9 @@ use super::rows::SHARDS;
 use super::watch::{Mailbox, Seen, Watch};
 use super::{Origin, Shared, TableError, TableSettings, facts};
 use crate::config;
-use crate::kafka::client::{Context, Kind, base_config};
+use crate::kafka::acl::{Kind as On, Operation};
+use crate::kafka::client::{Context, Kind, base_config, metadata};
+use crate::kafka::denied::{Denied, Right};
 use crate::telemetry::clock::steady_now;
 use crate::telemetry::metrics::{TableGauges, table_gauges};
 
@@ -95,6 +98,9 @@ impl Reader {
                 Ok(false) => return Err(format!("topic `{topic}` does not exist; run `notilog topics apply`")),
                 Err(error) if self.shared.stopped() => return Err(error.to_string()),
                 Err(error) => {
+                    if let Some(denied) = self.denied(&error) {
+                        return Err(denied.to_string());
+                    }
                     let why = self.consumer.context().diagnostics().explain(&error);
                     tracing::warn!(topic, %why, "cannot reach Kafka; trying again");
                     std::thread::sleep(Duration::from_millis(500));
@@ -105,7 +111,12 @@ impl Reader {
 
     fn try_assign(&mut self) -> Result<bool, KafkaError> {
         let topic = self.settings.topic.clone();
-        let metadata = self.consumer.fetch_metadata(Some(&topic), CALL_TIMEOUT)?;
+        let metadata = metadata(&self.consumer, &self.kafka, Some(&topic), CALL_TIMEOUT)?;
+        if let Some(error) = metadata.topics().first().and_then(MetadataTopic::error)
+            && RDKafkaErrorCode::from(error) == RDKafkaErrorCode::TopicAuthorizationFailed
+        {
+            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::TopicAuthorizationFailed));
+        }
         let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
         if partitions == 0 {
             return Ok(false);
@@ -270,10 +281,10 @@ impl Reader {
     /// Only what never passes by itself ends the table.
     fn check(&self, error: &KafkaError) -> Result<(), String> {
         match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Err(self.may_not_read().to_string()),
             Some(
                 RDKafkaErrorCode::AutoOffsetReset
                 | RDKafkaErrorCode::OffsetOutOfRange
-                | RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::UnknownTopicOrPartition,
             ) => Err(format!("reading `{}`: {error}", self.settings.topic)),
             _ => {
@@ -281,6 +292,18 @@ impl Reader {
                 Ok(())
             }
         }
+    }
+
+    /// The refusal behind an error, if waiting does not help against it.
+    fn denied(&self, error: &KafkaError) -> Option<Denied> {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+            return Some(self.may_not_read());
+        }
+        self.consumer.context().diagnostics().denied(&self.kafka)
+    }
+
+    fn may_not_read(&self) -> Denied {
+        Denied::right(&self.kafka, Right::on(On::Topic, &self.settings.topic, Operation::Read))
     }
 }
 

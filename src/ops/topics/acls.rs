@@ -130,12 +130,21 @@ pub fn wanted(config: &Config, principals: &Principals) -> BTreeMap<Acl, String>
     all
 }
 
-/// Compares what should be granted with what is. Rights of principals that play no part are not looked at.
-pub fn plan(wanted: &BTreeMap<Acl, String>, principals: &Principals, actual: &[Acl], extra: Extra) -> AclPlan {
+/// Compares what should be granted with what is. Rights of principals that play no part, and those on names of other
+/// installations (`prefix` is ours), are not looked at.
+pub fn plan(
+    wanted: &BTreeMap<Acl, String>,
+    principals: &Principals,
+    prefix: &str,
+    actual: &[Acl],
+    extra: Extra,
+) -> AclPlan {
     let missing = wanted.iter().filter(|(acl, _)| !actual.contains(acl));
     let mut changes: Vec<AclChange> =
         missing.map(|(acl, why)| AclChange::Grant { acl: acl.clone(), why: why.clone() }).collect();
-    let ours = |acl: &&Acl| principals.values().any(|principals| principals.contains(&acl.principal));
+    let ours = |acl: &&Acl| {
+        reaches(acl, prefix) && principals.values().any(|principals| principals.contains(&acl.principal))
+    };
     let beyond = actual.iter().filter(ours).filter(|acl| !wanted.contains_key(acl)).cloned();
     match extra {
         Extra::Keep => AclPlan { changes, extra: beyond.collect() },
@@ -144,6 +153,16 @@ pub fn plan(wanted: &BTreeMap<Acl, String>, principals: &Principals, actual: &[A
             AclPlan { changes, extra: Vec::new() }
         }
     }
+}
+
+/// Whether a right is about names under `prefix`, alone or among others.
+fn reaches(acl: &Acl, prefix: &str) -> bool {
+    let name = acl.resource.name.as_str();
+    let wide = match acl.resource.pattern {
+        Pattern::Literal => name == "*" || acl.resource.kind == Kind::Cluster,
+        Pattern::Prefixed => prefix.starts_with(name),
+    };
+    wide || name.starts_with(prefix)
 }
 
 /// What came of one step.
@@ -210,11 +229,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_granted_and_then_nothing_is_left_to_do() {
         let (who, wanted) = (producer(), wanted(&config(), &producer()));
-        let found = plan(&wanted, &who, &[], Extra::Keep);
+        let found = plan(&wanted, &who, "", &[], Extra::Keep);
         let lines: Vec<String> = found.changes.iter().map(ToString::to_string).collect();
         assert_eq!(lines, ["grant Write on topic `notify.events.default`: events"]);
         let granted: Vec<Acl> = found.changes.iter().map(|change| change.acl().clone()).collect();
-        assert!(plan(&wanted, &who, &granted, Extra::Keep).is_empty());
+        assert!(plan(&wanted, &who, "", &granted, Extra::Keep).is_empty());
     }
 
     #[test]
@@ -222,16 +241,34 @@ mod tests {
         let (who, wanted) = (producer(), wanted(&config(), &producer()));
         let beyond = acl("User:shop", "notify.decisions");
         let actual = [acl("User:shop", "notify.events.default"), beyond.clone(), acl("User:stranger", "x")];
-        let kept = plan(&wanted, &who, &actual, Extra::Keep);
+        let kept = plan(&wanted, &who, "", &actual, Extra::Keep);
         assert_eq!((kept.changes, kept.extra), (Vec::new(), vec![beyond.clone()]));
-        let removed = plan(&wanted, &who, &actual, Extra::Remove);
+        let removed = plan(&wanted, &who, "", &actual, Extra::Remove);
         assert_eq!((removed.changes, removed.extra), (vec![AclChange::Revoke { acl: beyond }], Vec::new()));
+    }
+
+    #[rstest::rstest]
+    #[case("acme.notify.decisions", Pattern::Literal, true)]
+    #[case("other.notify.decisions", Pattern::Literal, false)]
+    #[case("*", Pattern::Literal, true)]
+    #[case("ac", Pattern::Prefixed, true)]
+    #[case("acme.notify.", Pattern::Prefixed, true)]
+    #[case("other.", Pattern::Prefixed, false)]
+    fn only_rights_that_reach_our_names_are_ours_to_judge(
+        #[case] name: &str,
+        #[case] pattern: Pattern,
+        #[case] ours: bool,
+    ) {
+        let resource = Resource { pattern, ..Resource::literal(Kind::Topic, name) };
+        let found = reaches(&Acl::allow("User:shop", resource, Operation::Write), "acme.");
+        assert_eq!(found, ours);
     }
 
     #[test]
     fn a_right_that_is_denied_stands_out() {
         let denied = Acl { permission: Permission::Deny, ..acl("User:shop", "notify.events.default") };
-        let found = plan(&wanted(&config(), &producer()), &producer(), std::slice::from_ref(&denied), Extra::Keep);
+        let denials = std::slice::from_ref(&denied);
+        let found = plan(&wanted(&config(), &producer()), &producer(), "", denials, Extra::Keep);
         assert_eq!(found.changes.len(), 1, "a denial grants nothing");
         assert_eq!(words(&found.extra[0]), "DENIED Write on topic `notify.events.default`");
     }

@@ -17,7 +17,9 @@ from confluent_kafka.schema_registry import SchemaRegistryClient, record_subject
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-KAFKA = f"127.0.0.1:{os.environ['NOTILOG_KAFKA_PORT']}"
+# Where Kafka is, and how to log in there when the test says so.
+CONNECTION = {"bootstrap.servers": f"127.0.0.1:{os.environ['NOTILOG_KAFKA_PORT']}"}
+CONNECTION.update(json.loads(os.environ.get("NOTILOG_TEST_CONNECTION", "{}")))
 REGISTRY = f"http://127.0.0.1:{os.environ['NOTILOG_REGISTRY_PORT']}/apis/ccompat/v7"
 
 
@@ -37,7 +39,7 @@ def produce(record):
             "use.latest.version": True,
         },
     )
-    producer = Producer({"bootstrap.servers": KAFKA, "partitioner": "murmur2_random", "linger.ms": 20, "message.max.bytes": 2_000_000})
+    producer = Producer({**CONNECTION, "partitioner": "murmur2_random", "linger.ms": 20, "message.max.bytes": 2_000_000})
     failed = []
 
     def report(error, _message):
@@ -85,7 +87,7 @@ def load(topic, first, events, users, rate):
         "use.latest.version": True,
     }
     serializer = AvroSerializer(client, schema, conf=conf)
-    producer = Producer({"bootstrap.servers": KAFKA, "partitioner": "murmur2_random", "linger.ms": 20, "message.max.bytes": 2_000_000})
+    producer = Producer({**CONNECTION, "partitioner": "murmur2_random", "linger.ms": 20, "message.max.bytes": 2_000_000})
     start = time.time()
     now = int(start * 1000)
     for number in range(first, first + events):
@@ -120,8 +122,8 @@ def count(topics):
 def messages(topics):
     consumer = Consumer(
         {
-            "bootstrap.servers": KAFKA,
-            "group.id": "outside-reader",
+            **CONNECTION,
+            "group.id": os.environ.get("NOTILOG_TEST_GROUP", "outside-reader"),
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
