@@ -76,9 +76,7 @@ impl WorkerEnd {
         match self {
             // The table is not started again with the worker.
             WorkerEnd::Stopped | WorkerEnd::Fenced(_) | WorkerEnd::Table(_) | WorkerEnd::Panicked => false,
-            WorkerEnd::Consumer(fault) => {
-                !matches!(fault, ConsumerFault::OffsetLost { .. } | ConsumerFault::Denied(_))
-            }
+            WorkerEnd::Consumer(fault) => !matches!(fault, ConsumerFault::OffsetLost { .. } | ConsumerFault::Denied(_)),
             WorkerEnd::Producer(failure) => !matches!(failure, Failure::Denied(_)),
             WorkerEnd::Internal(_) => true,
         }

@@ -12,8 +12,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::util::Timeout;
 use serde::Serialize;
 
-use super::client::{Context, Kind, base_config, hear_out, metadata};
 use super::acl::{Kind as On, Operation};
+use super::client::{Context, Kind, base_config, hear_out, metadata};
 use super::denied::{Denied, Right};
 use crate::config::Kafka;
 

@@ -317,8 +317,9 @@ impl Transaction {
             return self.abort_because(failure);
         }
         if !positions.is_empty() {
-            let sent = partition_list(positions)
-                .and_then(|offsets| self.producer.inner.send_offsets_to_transaction(&offsets, &group.inner, CALL_TIMEOUT));
+            let sent = partition_list(positions).and_then(|offsets| {
+                self.producer.inner.send_offsets_to_transaction(&offsets, &group.inner, CALL_TIMEOUT)
+            });
             if let Err(error) = sent {
                 let failure = match error.rdkafka_error_code() {
                     Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {

@@ -98,9 +98,7 @@ impl ShardEnd {
         match self {
             // The table is not started again with the shard.
             ShardEnd::Stopped | ShardEnd::Fenced(_) | ShardEnd::Table(_) => false,
-            ShardEnd::Consumer(fault) => {
-                !matches!(fault, ConsumerFault::OffsetLost { .. } | ConsumerFault::Denied(_))
-            }
+            ShardEnd::Consumer(fault) => !matches!(fault, ConsumerFault::OffsetLost { .. } | ConsumerFault::Denied(_)),
             ShardEnd::Producer(failure) => !matches!(failure, Failure::Denied(_)),
             ShardEnd::Stuck(_) | ShardEnd::Internal(_) => true,
         }

@@ -142,9 +142,8 @@ pub fn plan(
     let missing = wanted.iter().filter(|(acl, _)| !actual.contains(acl));
     let mut changes: Vec<AclChange> =
         missing.map(|(acl, why)| AclChange::Grant { acl: acl.clone(), why: why.clone() }).collect();
-    let ours = |acl: &&Acl| {
-        reaches(acl, prefix) && principals.values().any(|principals| principals.contains(&acl.principal))
-    };
+    let ours =
+        |acl: &&Acl| reaches(acl, prefix) && principals.values().any(|principals| principals.contains(&acl.principal));
     let beyond = actual.iter().filter(ours).filter(|acl| !wanted.contains_key(acl)).cloned();
     match extra {
         Extra::Keep => AclPlan { changes, extra: beyond.collect() },
