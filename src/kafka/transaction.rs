@@ -47,7 +47,6 @@ const QUEUE_KIB: &str = "65536";
 pub struct TransactionalProducer {
     inner: BaseProducer<Context>,
     id: String,
-    principal: String,
     missing: MissingTopics,
 }
 
@@ -96,7 +95,7 @@ pub enum Failure {
     Group(String),
     /// The principal may not do this.
     #[error(transparent)]
-    Denied(#[from] Denied),
+    Denied(Box<Denied>),
     /// Anything else.
     #[error("Kafka transaction `{id}` failed while {doing}: {why}")]
     Kafka {
@@ -168,21 +167,20 @@ impl TransactionalProducer {
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
             .set("message.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
         let diagnostics = Diagnostics::default();
-        let principal = principal_of(kafka);
         let context = Context {
             diagnostics: diagnostics.clone(),
             missing: missing.clone(),
-            principal: principal.clone(),
+            principal: principal_of(kafka),
             faults: Mutex::default(),
         };
         let failed =
             |doing, error: &KafkaError| Failure::Kafka { id: id.to_owned(), doing, why: diagnostics.explain(error) };
         let inner = BaseProducer::from_config_and_context(&config, context)
             .map_err(|error| failed("creating the client", &error))?;
-        let producer = TransactionalProducer { inner, id: id.to_owned(), principal, missing };
+        let producer = TransactionalProducer { inner, id: id.to_owned(), missing };
         let Err(error) = producer.initialise(kafka, &diagnostics) else { return Ok(producer) };
         Err(match (diagnostics.denied(kafka), producer.failure("initialising", &error)) {
-            (Some(denied), Failure::Kafka { .. }) => Failure::Denied(denied),
+            (Some(denied), Failure::Kafka { .. }) => Failure::Denied(Box::new(denied)),
             (None, Failure::Kafka { .. }) => failed("initialising", &error),
             (_, other) => other,
         })
@@ -241,7 +239,8 @@ impl TransactionalProducer {
             ) => Failure::Group(error.to_string()),
             // The coordinator does not say which of the transaction's topics.
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                Failure::Denied(Denied::SomeTopic { principal: self.principal.clone(), operation: Operation::Write })
+                let principal = self.inner.context().principal.clone();
+                Failure::Denied(Box::new(Denied::SomeTopic { principal, operation: Operation::Write }))
             }
             Some(RDKafkaErrorCode::ClusterAuthorizationFailed) => {
                 self.lacks(Right::on(On::Cluster, CLUSTER, Operation::IdempotentWrite))
@@ -254,7 +253,7 @@ impl TransactionalProducer {
     }
 
     fn lacks(&self, right: Right) -> Failure {
-        Failure::Denied(Denied::lacks(&self.principal, right))
+        self.inner.context().lacks(right)
     }
 }
 
@@ -476,6 +475,12 @@ struct Context {
     faults: Mutex<Vec<Failure>>,
 }
 
+impl Context {
+    fn lacks(&self, right: Right) -> Failure {
+        Failure::Denied(Box::new(Denied::lacks(&self.principal, right)))
+    }
+}
+
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.diagnostics.on_log(level, facility, message);
@@ -496,7 +501,7 @@ impl ProducerContext for Context {
         let Some(code) = error.rdkafka_error_code() else { return };
         let failure = if code == RDKafkaErrorCode::TopicAuthorizationFailed {
             let right = Right::on(On::Topic, message.topic(), Operation::Write);
-            Failure::Denied(Denied::lacks(&self.principal, right))
+            self.lacks(right)
         } else {
             let Some(why) = record_fault(code) else { return };
             if why == RecordFault::TopicMissing {
