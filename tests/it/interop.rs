@@ -1,9 +1,12 @@
-//! Records of other languages' Avro libraries through the registry, both ways, and an event by Java's own client.
+//! Records of other languages' Avro libraries through the registry, both ways, an event by Java's own client, and what
+//! Kafka's own console consumer shows.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
 
+use notilog::channel;
+use notilog::config::{self, Channels, TlsMode};
 use notilog::model::{Channel, Class};
 use notilog::policy;
 use notilog::registry::{Registry, RegistrySchemas};
@@ -11,7 +14,8 @@ use notilog::wire::{Encoders, Record, RecordType, Records};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{World, kafka_port, order, person, python, registry_port, writer_ids};
+use crate::stand_in::unique;
+use crate::support::{World, kafka_port, order, person, python, registry_port, with, writer_ids};
 
 /// A codec in another language: a program and what comes before its own arguments.
 struct Foreign {
@@ -27,8 +31,7 @@ impl Foreign {
     /// Compiled once for all tests.
     fn java() -> Self {
         static PATH: LazyLock<String> = LazyLock::new(|| {
-            let jars = std::env::var("NOTILOG_JARS")
-                .unwrap_or_else(|_| format!("{}/.services/downloads/kafka", env!("CARGO_MANIFEST_DIR")));
+            let jars = jars();
             let classes = Path::new(env!("CARGO_TARGET_TMPDIR")).join("avro-codec");
             let compiled = Command::new("javac")
                 .args(["-cp", &format!("{jars}/*"), "-d"])
@@ -64,6 +67,28 @@ impl Foreign {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
     }
+}
+
+/// Kafka's own programs, as `dev/services env` names them.
+fn jars() -> String {
+    std::env::var("NOTILOG_JARS")
+        .unwrap_or_else(|_| format!("{}/.services/downloads/kafka", env!("CARGO_MANIFEST_DIR")))
+}
+
+/// The value of a topic's first record under read_committed, as `kafka-console-consumer` prints it.
+fn console_consumer(topic: &str) -> Vec<u8> {
+    const END: &str = "=end-of-record=";
+    let bootstrap = format!("127.0.0.1:{}", kafka_port());
+    let separator = format!("line.separator={END}");
+    let output = Command::new("java")
+        .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &format!("{}/*", jars())])
+        .args(["org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", &bootstrap])
+        .args(["--topic", topic, "--from-beginning", "--isolation-level", "read_committed"])
+        .args(["--max-messages", "1", "--timeout-ms", "30000", "--formatter-property", &separator])
+        .output()
+        .expect("a JDK's java is installed");
+    let value = output.stdout.strip_suffix(END.as_bytes());
+    value.unwrap_or_else(|| panic!("nothing in {topic}: {}", String::from_utf8_lossy(&output.stderr))).to_vec()
 }
 
 fn client(file: &str) -> PathBuf {
@@ -140,4 +165,36 @@ async fn an_event_that_javas_client_wrote_is_routed() {
     router.stop().await.unwrap();
     assert_eq!(outbound[0]["value"]["event_id"], "e-java");
     assert_eq!(outbound[0]["value"]["address"], "ada@example.org");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafkas_console_consumer_shows_what_was_routed_decided_and_delivered() {
+    let world = World::new("console", "").await;
+    let user = unique();
+    world.preferences(vec![person(&user)]).await;
+    let policy = policy::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policies"))).unwrap();
+    let email = config::Email { tls: TlsMode::None, username: None, password: None, ..crate::channels::email() };
+    let channels = channel::build(&Channels { email: Some(email), ..Channels::default() }).unwrap();
+    let router = world.router(policy.clone()).await;
+    let delivery = world.deliver(policy, channels).await.unwrap();
+    let data = json!({"data": "{\"order_id\":\"A-1\",\"carrier\":\"DHL\",\"tracking_url\":\"https://example.org/t\"}"});
+    world.event(with(order("e-console", &user), data)).await;
+    let status = world.topics.delivery_status();
+    world.read_count(status.clone(), 1).await;
+    router.stop().await.unwrap();
+    delivery.stop().await.unwrap();
+
+    let topics = [world.topics.outbound(Channel::Email, Class::Main), world.topics.decisions(), status];
+    let values = tokio::task::spawn_blocking(move || {
+        let shown: Vec<String> = topics.iter().map(|topic| to_hex(&console_consumer(topic))).collect();
+        Foreign::python().run(&["decode"], &shown)
+    });
+    let values: Vec<Value> =
+        values.await.unwrap().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(values.iter().all(|value| value["event_id"] == "e-console"), "{values:#?}");
+    let [outbound, decision, status] = values.as_slice() else { panic!("one of each: {values:#?}") };
+    assert_eq!(outbound["address"], format!("{user}@example.org"));
+    assert_eq!(decision["outcomes"][0]["verdict"], "ROUTED");
+    assert_eq!(status["state"], "SENT");
+    assert_eq!(status["notification_id"], outbound["notification_id"]);
 }
