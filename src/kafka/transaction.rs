@@ -196,8 +196,7 @@ impl TransactionalProducer {
                 Err(error) => error,
             };
             self.inner.poll(Duration::from_millis(10));
-            let timed_out = error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut);
-            if !timed_out || diagnostics.denied(kafka).is_some() || steady_now() >= deadline {
+            if !goes_on(&error) || diagnostics.denied(kafka).is_some() || steady_now() >= deadline {
                 return Err(error);
             }
         }
@@ -255,6 +254,12 @@ impl TransactionalProducer {
     fn lacks(&self, right: Right) -> Failure {
         self.inner.context().lacks(right)
     }
+}
+
+/// Whether librdkafka goes on with the call by itself, and asking again only resumes it: nobody answered yet, or the
+/// coordinator is still ending what an earlier producer of the same id left open.
+fn goes_on(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::Transaction(error) if error.is_retriable())
 }
 
 impl Transaction {

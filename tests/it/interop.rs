@@ -177,7 +177,7 @@ async fn kafkas_console_consumer_shows_what_was_routed_decided_and_delivered() {
     let channels = channel::build(&Channels { email: Some(email), ..Channels::default() }).unwrap();
     let router = world.router(policy.clone()).await;
     let delivery = world.deliver(policy, channels).await.unwrap();
-    let data = json!({"data": "{\"order_id\":\"A-1\",\"carrier\":\"DHL\",\"tracking_url\":\"https://example.org/t\"}"});
+    let data = json!({"template": "message", "data": "{\"title\":\"Shipped\",\"text\":\"On its way\"}"});
     world.event(with(order("e-console", &user), data)).await;
     let status = world.topics.delivery_status();
     world.read_count(status.clone(), 1).await;
@@ -189,8 +189,7 @@ async fn kafkas_console_consumer_shows_what_was_routed_decided_and_delivered() {
         let shown: Vec<String> = topics.iter().map(|topic| to_hex(&console_consumer(topic))).collect();
         Foreign::python().run(&["decode"], &shown)
     });
-    let values: Vec<Value> =
-        values.await.unwrap().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let values: Vec<Value> = values.await.unwrap().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(values.iter().all(|value| value["event_id"] == "e-console"), "{values:#?}");
     let [outbound, decision, status] = values.as_slice() else { panic!("one of each: {values:#?}") };
     assert_eq!(outbound["address"], format!("{user}@example.org"));
