@@ -98,6 +98,7 @@ pub(super) static ROOT: Shape = Shape::Section(&[
             must("halt_pause", Shape::Delay(1)),
         ]),
     ),
+    must("state", Shape::Section(&[may("dir", TEXT), must("snapshot_interval", Shape::Delay(1))])),
     must("channels", Shape::Section(CHANNELS)),
     must("policies", Shape::Section(&[must("dir", TEXT)])),
     must("templates", Shape::Section(&[must("dir", TEXT), must("default_locale", TEXT)])),

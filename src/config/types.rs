@@ -24,6 +24,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// Providers by channel; a channel without a section is not configured.
     pub channels: Channels,
+    /// What roles keep on local disk to start quickly.
+    pub state: State,
     /// Where policies are.
     pub policies: Policies,
     /// Where templates are.
@@ -230,6 +232,16 @@ pub struct Webhook {
     /// Whether `http://` URLs are called.
     #[serde(default)]
     pub allow_http: bool,
+}
+
+/// What roles keep on local disk to start quickly. All of it may be lost; it holds personal data.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Folder of snapshots of tables; none are kept when not set.
+    pub dir: Option<PathBuf>,
+    /// Between two snapshots of a table.
+    pub snapshot_interval: Delay,
 }
 
 /// Where policies are.

@@ -167,7 +167,8 @@ async fn deliver(setup: Setup, conditions: Conditions) -> Result<(), DeliveryErr
     let rights = RightsWatch::start(Role::Deliver, &setup.config, &channels, &setup.stop).await?;
     let setup = Setup { stop: rights.stop(), ..setup };
     check_topics(&setup, &topics).await?;
-    let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone());
+    let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone())
+        .kept_in(&setup.config.state);
     let (table, guard) = Table::start(&setup.config.kafka, settings)?;
     if !restore(&table, &conditions.table, &setup.stop).await? {
         return Ok(rights.end(false).await?);

@@ -2,8 +2,6 @@
 //!
 //! Decides nothing: what a role needs is in `rights`, what to change in `ops::topics`.
 
-mod native;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -12,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admin::{Admin, AdminError};
 use super::denied::{Denied, Right};
+use super::native::{self, NativeError};
 
 /// What may be done. Kafka lets Read, Write, Delete and Alter imply Describe, and AlterConfigs DescribeConfigs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -183,8 +182,8 @@ impl Admin {
     /// [`AdminError`] when the cluster cannot be asked, keeps no rights, or this principal may not Describe it.
     pub fn acls(&self) -> Result<Vec<Acl>, AdminError> {
         self.reach()?;
-        let failed = |error: native::NativeError| self.acl_error("list rights", &error);
-        let acls = native::describe(self.observer()).map_err(failed)?;
+        let failed = |error: NativeError| self.acl_error("list rights", &error);
+        let acls = native::acl::describe(self.observer()).map_err(failed)?;
         if acls.is_empty() {
             self.check_empty()?;
         }
@@ -193,15 +192,15 @@ impl Admin {
 
     /// librdkafka 2.12 takes a refused listing for an empty one: asks in other ways whether it was refused.
     fn check_empty(&self) -> Result<(), AdminError> {
-        let failed = |error: native::NativeError| self.acl_error("list rights", &error);
-        let Some(allowed) = native::allowed_on_cluster(self.observer()).map_err(failed)? else { return Ok(()) };
+        let failed = |error: NativeError| self.acl_error("list rights", &error);
+        let Some(allowed) = native::acl::allowed_on_cluster(self.observer()).map_err(failed)? else { return Ok(()) };
         if !allowed.contains(&Operation::Describe) {
             return Err(AdminError::Denied(self.lacks_on_cluster(Operation::Describe)));
         }
         if allowed.contains(&Operation::Alter) {
             // Matches nothing, and is refused where no rights are kept.
             let nobody = Acl::allow("User:", Resource::literal(Kind::Topic, "-"), Operation::Read);
-            for refused in native::delete(self.observer(), &[nobody]).map_err(failed)? {
+            for refused in native::acl::delete(self.observer(), &[nobody]).map_err(failed)? {
                 refused.map_err(failed)?;
             }
         }
@@ -214,8 +213,8 @@ impl Admin {
 
     /// Grants (or, for what denies, denies); the results are in the same order.
     pub fn grant(&self, acls: &[Acl]) -> Vec<Result<(), AdminError>> {
-        let failed = |error: &native::NativeError| self.acl_error("grant rights", error);
-        match native::create(self.observer(), acls) {
+        let failed = |error: &NativeError| self.acl_error("grant rights", error);
+        match native::acl::create(self.observer(), acls) {
             Ok(results) => results.into_iter().map(|result| result.map_err(|error| failed(&error))).collect(),
             Err(error) => acls.iter().map(|_| Err(failed(&error))).collect(),
         }
@@ -223,8 +222,8 @@ impl Admin {
 
     /// Takes away exactly these; the results are in the same order.
     pub fn revoke(&self, acls: &[Acl]) -> Vec<Result<(), AdminError>> {
-        let failed = |error: &native::NativeError| self.acl_error("take rights away", error);
-        match native::delete(self.observer(), acls) {
+        let failed = |error: &NativeError| self.acl_error("take rights away", error);
+        match native::acl::delete(self.observer(), acls) {
             Ok(results) => results.into_iter().map(|result| result.map_err(|error| failed(&error))).collect(),
             Err(error) => acls.iter().map(|_| Err(failed(&error))).collect(),
         }
@@ -239,10 +238,10 @@ impl Admin {
             return Ok(BTreeMap::new());
         }
         self.reach()?;
-        native::allowed(self.observer(), topics).map_err(|error| self.acl_error("ask for rights", &error))
+        native::acl::allowed(self.observer(), topics).map_err(|error| self.acl_error("ask for rights", &error))
     }
 
-    fn acl_error(&self, action: &'static str, error: &native::NativeError) -> AdminError {
+    fn acl_error(&self, action: &'static str, error: &NativeError) -> AdminError {
         let advice = match error.code {
             RDKafkaErrorCode::SecurityDisabled => {
                 "; the brokers have no authorizer: set authorizer.class.name (StandardAuthorizer with KRaft)"

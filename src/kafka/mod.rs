@@ -8,6 +8,7 @@ mod denied;
 mod heads;
 mod lag;
 mod missing;
+mod native;
 mod partition;
 pub mod producer;
 pub mod reader;

@@ -92,7 +92,8 @@ async fn route(setup: Setup, restored: Condition, assigned: Condition) -> Result
     let setup = Setup { stop: rights.stop(), ..setup };
     check_topics(&setup.config, &topics).await?;
     keep_policy(&setup.config, &topics, &setup.policy).await?;
-    let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone());
+    let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone())
+        .kept_in(&setup.config.state);
     let (table, guard) = Table::start(&setup.config.kafka, settings)?;
     if !restore(&table, &restored, &setup.stop).await? {
         return Ok(rights.end(false).await?);

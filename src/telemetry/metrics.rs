@@ -90,6 +90,7 @@ metrics_enum! {
     TableBytes = "notilog_table_bytes", Type::Gauge, ["table"], "Memory that a table's keys and values take.";
     TableRestoreRatio = "notilog_table_restore_ratio", Type::Gauge, ["table"], "How much of a table is restored, 0 to 1.";
     TableLag = "notilog_table_lag_seconds", Type::Gauge, ["table"], "How long a table has been behind its log end.";
+    TableSnapshots = "notilog_table_snapshots_total", Type::Counter, ["table", "outcome"], "Snapshots of a table: written, failed to be, loaded at start, or not used because damaged, foreign, aged, offsets or unreadable.";
     ConsumerLag = "notilog_consumer_lag_records", Type::Gauge, ["group", "topic", "partition"], "Records between the committed offset and the log end.";
     Rebalances = "notilog_rebalances_total", Type::Counter, ["role", "kind"], "Assignments, revocations and losses of partitions.";
     RebalanceSeconds = "notilog_rebalance_seconds", Type::Histogram(CALL), ["role"], "How long a rebalance stopped the member's partitions.";
@@ -339,6 +340,11 @@ pub fn table_gauges(table: &str) -> TableGauges {
         restore_ratio: Metric::TableRestoreRatio.gauge(&[table]),
         lag_seconds: Metric::TableLag.gauge(&[table]),
     }
+}
+
+/// Snapshots of a table; `outcome` is one of a few words of the caller's.
+pub fn table_snapshots(table: &str, outcome: &'static str) -> Counter {
+    Metric::TableSnapshots.counter(&[table, outcome])
 }
 
 /// Records between the committed offset and the log end of a partition.

@@ -126,10 +126,10 @@ impl Ends {
         self.0.iter().map(Part::left).sum()
     }
 
-    #[expect(dead_code, reason = "the snapshot needs it")]
     /// The offset to go on from, of each partition.
-    pub(super) fn next(&self) -> impl Iterator<Item = i64> {
-        self.0.iter().map(|part| part.next)
+    pub(super) fn positions(&self, out: &mut Vec<Option<i64>>) {
+        out.clear();
+        out.extend(self.0.iter().map(|part| Some(part.next)));
     }
 
     /// Partitions to fetch anew, and from where: their logs go on and the fetcher said nothing of it. It hangs, or what

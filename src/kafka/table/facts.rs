@@ -2,11 +2,28 @@
 
 use std::time::Duration;
 
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
+use super::snapshot::Identity;
 use crate::config::Kafka;
 use crate::kafka::admin::Admin;
+use crate::kafka::client::Context;
+use crate::kafka::native;
 
 /// What Kafka itself sets when nobody does.
 const USUAL_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+/// For one question.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which topic of which cluster this is; what the cluster does not tell stays empty.
+pub(super) fn identity(consumer: &BaseConsumer<Context>, topic: &str, partitions: usize) -> Identity {
+    let id = native::topic::id(consumer, topic).unwrap_or_else(|error| {
+        tracing::warn!(topic, why = %error.text, "the topic's id cannot be asked; no snapshot is used or kept");
+        None
+    });
+    let cluster = consumer.client().fetch_cluster_id(CALL_TIMEOUT);
+    Identity { cluster: cluster.unwrap_or_default(), topic: topic.to_owned(), id: id.unwrap_or_default(), partitions }
+}
 
 /// The topic's `delete.retention.ms`: how long it keeps a tombstone after everything older than it was cleaned away. A
 /// day when it cannot be asked, for lack of a right or otherwise.

@@ -10,6 +10,7 @@
 //! | `reader` | the thread that reads the topic |
 //! | `watch` | asks where the log ends and whether partitions were added |
 //! | `facts` | what the cluster says of the topic: settings, identity |
+//! | `snapshot` | the table on local disk, for a quick start |
 //! | `ends`, `progress` | how far it is from the log's end, and how others hear of it |
 //!
 //! A key that has records in two partitions, because partitions were added, counts by the record with the newer
@@ -24,8 +25,10 @@ mod reader;
 mod row;
 mod rows;
 mod shard;
+mod snapshot;
 mod watch;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -33,8 +36,12 @@ use std::time::Duration;
 
 pub use arena::Full;
 pub use rows::Rows;
+pub use snapshot::Distrust;
+
+use parking_lot::Mutex;
 
 use crate::config;
+use crate::model::Timestamp;
 use crate::telemetry::clock::Clock;
 use progress::Progress;
 use reader::Reader;
@@ -88,6 +95,20 @@ pub enum Origin {
     Unknown,
     /// The topic from its beginning.
     Topic,
+    /// A snapshot on local disk, and the topic from there on.
+    Snapshot {
+        /// Up to when the snapshot knew the topic.
+        as_of: Timestamp,
+    },
+}
+
+/// Where a table keeps its snapshot, and how often it is written.
+#[derive(Debug, Clone)]
+pub struct SnapshotSettings {
+    /// The folder; made if it is not there.
+    pub dir: PathBuf,
+    /// Between two snapshots.
+    pub interval: Duration,
 }
 
 /// Which topic to hold, and how.
@@ -101,12 +122,23 @@ pub struct TableSettings {
     pub clock: Clock,
     /// How often to look for partitions that were added.
     pub refresh: Duration,
+    /// None is kept when not set.
+    pub snapshot: Option<SnapshotSettings>,
 }
 
 impl TableSettings {
+    /// As the configuration has it: with a snapshot where there is a folder for it.
+    #[must_use]
+    pub fn kept_in(mut self, state: &config::State) -> Self {
+        let settings = |dir: &PathBuf| SnapshotSettings { dir: dir.clone(), interval: state.snapshot_interval.0 };
+        self.snapshot = state.dir.as_ref().map(settings);
+        self
+    }
+
     /// A table of `topic` under the metrics' label `name`.
     pub fn new(topic: impl Into<String>, name: impl Into<String>, clock: Clock) -> Self {
-        TableSettings { topic: topic.into(), name: name.into(), clock, refresh: Duration::from_secs(5) }
+        let refresh = Duration::from_secs(5);
+        TableSettings { topic: topic.into(), name: name.into(), clock, refresh, snapshot: None }
     }
 }
 
@@ -146,12 +178,19 @@ pub struct TableGuard {
 struct Shared {
     rows: Rows,
     progress: Progress,
+    /// Where reading goes on, by partition: what is below is in `rows`.
+    positions: Mutex<Vec<Option<i64>>>,
     stop: AtomicBool,
 }
 
 impl Shared {
     fn new() -> Self {
-        Shared { rows: Rows::default(), progress: Progress::new(), stop: AtomicBool::new(false) }
+        Shared {
+            rows: Rows::default(),
+            progress: Progress::new(),
+            positions: Mutex::default(),
+            stop: AtomicBool::new(false),
+        }
     }
 
     fn stopped(&self) -> bool {

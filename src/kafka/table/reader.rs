@@ -5,7 +5,6 @@
 //! compaction cannot hide) or when its position reached the end as it was at the start; never by counting records. An
 //! answer that may pass by itself never empties the table.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,8 +19,9 @@ use rdkafka::topic_partition_list::Offset;
 
 use super::ends::Ends;
 use super::rows::SHARDS;
+use super::snapshot::{Header, Keeper, Kept, Log, Store, recall};
 use super::watch::{Mailbox, Seen, Watch};
-use super::{Origin, Shared, TableError, TableSettings, facts};
+use super::{Origin, Shared, SnapshotSettings, TableError, TableSettings, facts};
 use crate::config;
 use crate::kafka::acl::{Kind as On, Operation};
 use crate::kafka::client::{Context, Kind, base_config, metadata};
@@ -50,6 +50,8 @@ pub(super) struct Reader {
     mailbox: Mailbox,
     gauges: TableGauges,
     retention: Duration,
+    /// Writes the snapshot, where one is kept.
+    kept: Option<Kept>,
     gauged: Instant,
     forgot: Instant,
     shard_to_forget: usize,
@@ -68,6 +70,7 @@ impl Reader {
             ends: Ends::default(),
             mailbox: Mailbox::default(),
             retention: Duration::ZERO,
+            kept: None,
             gauged: steady_now(),
             forgot: steady_now(),
             shard_to_forget: 0,
@@ -83,6 +86,9 @@ impl Reader {
             }
             read
         });
+        if let Some(kept) = self.kept.take() {
+            kept.finish(read.is_ok());
+        }
         if let Err(why) = read {
             tracing::error!(topic = %self.settings.topic, %why, "the table cannot go on");
             self.shared.progress.fail(why);
@@ -121,30 +127,60 @@ impl Reader {
         if partitions == 0 {
             return Ok(false);
         }
-        let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
-        let mut bounds = BTreeMap::new();
-        for partition in 0..partitions {
-            bounds.insert(partition, self.consumer.fetch_watermarks(&topic, partition, CALL_TIMEOUT)?);
+        let mut bounds = Vec::with_capacity(partitions);
+        for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
+            bounds.push(self.consumer.fetch_watermarks(&topic, partition, CALL_TIMEOUT)?);
         }
         self.retention = facts::delete_retention(&self.kafka, &topic);
-        self.begin(&bounds)?;
+        let Some(SnapshotSettings { dir, interval }) = self.settings.snapshot.clone() else {
+            return self.begin(&bounds, None).map(|()| true);
+        };
+        let identity = facts::identity(&self.consumer, &topic, partitions);
+        let log = Log { identity, delete_retention: self.retention, bounds };
+        let store = Store::new(&dir, &topic);
+        let recalled = recall(&store, &log, &self.settings, &self.shared);
+        self.begin(&log.bounds, recalled.as_ref())?;
+        self.keep(store, log, interval, recalled);
         Ok(true)
     }
 
-    /// Begins with these partitions, whose logs begin and end there.
-    fn begin(&mut self, bounds: &BTreeMap<i32, (i64, i64)>) -> Result<(), KafkaError> {
-        self.shared.progress.begins(Origin::Topic);
+    /// Begins to read partitions whose logs begin and end there, on from what was recalled.
+    fn begin(&mut self, bounds: &[(i64, i64)], recalled: Option<&Header>) -> Result<(), KafkaError> {
+        if recalled.is_none() {
+            self.shared.progress.begins(Origin::Topic);
+        }
         let now = steady_now();
         self.ends = Ends::default();
-        for (low, high) in bounds.values() {
-            self.ends.add(*low, *high, now);
+        let mut list = TopicPartitionList::with_capacity(bounds.len());
+        for (at, (low, high)) in bounds.iter().enumerate() {
+            let next = recalled.and_then(|header| header.next.get(at).copied().flatten());
+            self.ends.add(next.unwrap_or(*low), *high, now);
+            let (partition, offset) = (i32::try_from(at).unwrap_or(i32::MAX), next.map(Offset::Offset));
+            list.add_partition_offset(&self.settings.topic, partition, offset.unwrap_or(Offset::Beginning))?;
         }
         self.shared.progress.expect(self.ends.left());
-        let mut list = TopicPartitionList::with_capacity(bounds.len());
-        for partition in bounds.keys() {
-            list.add_partition_offset(&self.settings.topic, *partition, Offset::Beginning)?;
-        }
         self.consumer.assign(&list)
+    }
+
+    /// Keeps a snapshot from here on, of a topic that can be told from others.
+    fn keep(&mut self, store: Store, log: Log, interval: Duration, recalled: Option<Header>) {
+        if log.identity.id.is_empty() || log.identity.cluster.is_empty() {
+            return;
+        }
+        let keeper = Keeper {
+            shared: Arc::clone(&self.shared),
+            store,
+            name: self.settings.name.clone(),
+            identity: log.identity,
+            interval,
+            retention: self.retention,
+            clock: self.settings.clock.clone(),
+            last: recalled.map(|header| (header.next, header.as_of)),
+        };
+        match keeper.start() {
+            Ok(kept) => self.kept = Some(kept),
+            Err(error) => tracing::warn!(topic = %self.settings.topic, %error, "no thread for the table's snapshot"),
+        }
     }
 
     fn watch(&self) -> Result<JoinHandle<()>, String> {
@@ -187,6 +223,8 @@ impl Reader {
                 ticked = steady_now();
             }
         }
+        // The snapshot that is written at the end goes by this.
+        self.tell();
         Ok(())
     }
 
@@ -208,6 +246,7 @@ impl Reader {
     fn tell(&mut self) {
         let progress = &self.shared.progress;
         progress.left(self.ends.left());
+        self.ends.positions(&mut self.shared.positions.lock());
         progress.behind_since(self.ends.behind_since());
         if !progress.is_restored() && self.ends.all_restored() {
             progress.restored();

@@ -90,7 +90,6 @@ impl Rows {
         forgotten
     }
 
-    #[expect(dead_code, reason = "the snapshot needs it")]
     /// Forgets everything.
     pub(super) fn clear(&self) {
         for shard in &self.shards {
@@ -100,7 +99,6 @@ impl Rows {
         self.raw.store(0, Ordering::Relaxed);
     }
 
-    #[expect(dead_code, reason = "the snapshot needs it")]
     /// Adds the bytes of every row of one shard to `out`, as [`Row::at`] reads them; returns how many rows.
     pub(super) fn lay_shard(&self, shard: usize, out: &mut Vec<u8>) -> usize {
         self.shards.get(shard).map_or(0, |shard| shard.read().lay_all(out))

@@ -1,115 +1,19 @@
-//! librdkafka's calls about rights, which rust-rdkafka does not wrap.
-//!
-//! Invariants: everything that librdkafka makes for us is freed by the one [`Owned`] that holds it; what an event
-//! lends is copied before the event is freed; no pointer leaves this module. The calls block for at most about
-//! [`TIMEOUT`].
-
-#![expect(unsafe_code, reason = "rust-rdkafka 0.39 has no call for ACLs and authorized operations; librdkafka has")]
+//! Rights, as librdkafka asks for and changes them. What holds for the module above holds here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{CStr, CString, c_char, c_int};
-use std::ptr::{self, NonNull};
-use std::time::Duration;
+use std::ffi::c_char;
+use std::ptr;
 
 use rdkafka::bindings as rd;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::{Acl, Allowed, Kind, Operation, Pattern, Permission, Resource};
+use super::{NativeError, Owned, ask, c_string, lent_slice, outcome, text};
+use crate::kafka::acl::{Acl, Allowed, Kind, Operation, Pattern, Permission, Resource};
 use crate::kafka::client::Context;
 
-/// For one request; librdkafka ends it by itself.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long its result, the time-out included, is waited for.
-const PATIENCE: Duration = Duration::from_secs(15);
-
-/// What librdkafka or the broker answered instead of a result.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NativeError {
-    pub(super) code: RDKafkaErrorCode,
-    pub(super) text: String,
-}
-
-impl NativeError {
-    fn local(code: RDKafkaErrorCode, text: &str) -> Self {
-        NativeError { code, text: text.to_owned() }
-    }
-}
-
-/// Something that librdkafka made and that must be freed once.
-struct Owned<T> {
-    pointer: NonNull<T>,
-    free: unsafe extern "C" fn(*mut T),
-}
-
-impl<T> Owned<T> {
-    /// Takes over what `make` gave; null means that it could not be made.
-    fn new(pointer: *mut T, free: unsafe extern "C" fn(*mut T)) -> Result<Self, NativeError> {
-        let made = |pointer| Owned { pointer, free };
-        let failed = || NativeError::local(RDKafkaErrorCode::InvalidArgument, "librdkafka refuses the arguments");
-        NonNull::new(pointer).map(made).ok_or_else(failed)
-    }
-
-    fn get(&self) -> *mut T {
-        self.pointer.as_ptr()
-    }
-}
-
-impl<T> Drop for Owned<T> {
-    fn drop(&mut self) {
-        // SAFETY: the pointer came from librdkafka's constructor that `free` belongs to, and only this frees it.
-        unsafe { (self.free)(self.pointer.as_ptr()) }
-    }
-}
-
-type Event = Owned<rd::rd_kafka_event_t>;
-
-/// Sends one request and waits for its result. `send` is handed the client, the options and the queue, and must not
-/// keep them.
-fn ask(
-    client: &BaseConsumer<Context>,
-    operation: rd::rd_kafka_admin_op_t,
-    authorized_operations: bool,
-    send: impl FnOnce(*mut rd::rd_kafka_t, *const rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
-) -> Result<Event, NativeError> {
-    let handle = client.client().native_ptr();
-    // SAFETY: the handle lives as long as `client`, which outlives everything made here.
-    let options =
-        Owned::new(unsafe { rd::rd_kafka_AdminOptions_new(handle, operation) }, rd::rd_kafka_AdminOptions_destroy)?;
-    // SAFETY: as above.
-    let queue = Owned::new(unsafe { rd::rd_kafka_queue_new(handle) }, rd::rd_kafka_queue_destroy)?;
-    let mut words: [c_char; 256] = [0; 256];
-    // SAFETY: the options are alive; `words` is as long as it says. A refusal leaves the default time-out.
-    unsafe {
-        rd::rd_kafka_AdminOptions_set_request_timeout(
-            options.get(),
-            milliseconds(TIMEOUT),
-            words.as_mut_ptr(),
-            words.len(),
-        );
-    }
-    if authorized_operations {
-        // SAFETY: the options are alive; an error, if there is one, is ours to free.
-        let error = unsafe { rd::rd_kafka_AdminOptions_set_include_authorized_operations(options.get(), 1) };
-        drop(Owned::new(error, rd::rd_kafka_error_destroy));
-    }
-    send(handle, options.get(), queue.get());
-    // SAFETY: the queue is alive; what it gives is ours to free.
-    let event = unsafe { rd::rd_kafka_queue_poll(queue.get(), milliseconds(PATIENCE)) };
-    let event = Owned::new(event, rd::rd_kafka_event_destroy)
-        .map_err(|_| NativeError::local(RDKafkaErrorCode::OperationTimedOut, "no answer in time"))?;
-    // SAFETY: the event is alive.
-    let code = RDKafkaErrorCode::from(unsafe { rd::rd_kafka_event_error(event.get()) });
-    if code == RDKafkaErrorCode::NoError {
-        return Ok(event);
-    }
-    // SAFETY: the event is alive; its words are copied.
-    let text = unsafe { text(rd::rd_kafka_event_error_string(event.get())) };
-    Err(NativeError { code, text })
-}
-
 /// All rights of the cluster.
-pub(super) fn describe(client: &BaseConsumer<Context>) -> Result<Vec<Acl>, NativeError> {
+pub(in crate::kafka) fn describe(client: &BaseConsumer<Context>) -> Result<Vec<Acl>, NativeError> {
     let mut words: [c_char; 256] = [0; 256];
     // SAFETY: null stands for any name, principal and host; `words` is as long as it says.
     let filter = unsafe {
@@ -143,7 +47,7 @@ pub(super) fn describe(client: &BaseConsumer<Context>) -> Result<Vec<Acl>, Nativ
 }
 
 /// Creates each of them.
-pub(super) fn create(
+pub(in crate::kafka) fn create(
     client: &BaseConsumer<Context>,
     acls: &[Acl],
 ) -> Result<Vec<Result<(), NativeError>>, NativeError> {
@@ -165,7 +69,7 @@ pub(super) fn create(
 }
 
 /// Deletes each of them.
-pub(super) fn delete(
+pub(in crate::kafka) fn delete(
     client: &BaseConsumer<Context>,
     acls: &[Acl],
 ) -> Result<Vec<Result<(), NativeError>>, NativeError> {
@@ -188,33 +92,21 @@ pub(super) fn delete(
 }
 
 /// What the client may do with each of these topics.
-pub(super) fn allowed(
+pub(in crate::kafka) fn allowed(
     client: &BaseConsumer<Context>,
     topics: &[String],
 ) -> Result<BTreeMap<String, Allowed>, NativeError> {
-    let names = topics.iter().map(|topic| c_string(topic)).collect::<Result<Vec<CString>, NativeError>>()?;
-    let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-    // SAFETY: the names are alive and counted; librdkafka copies them.
-    let topics = unsafe { rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()) };
-    let topics = Owned::new(topics, rd::rd_kafka_TopicCollection_destroy)?;
-    let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-    let event = ask(client, operation, true, |handle, options, queue| {
-        // SAFETY: all are alive; librdkafka copies the collection and the options.
-        unsafe { rd::rd_kafka_DescribeTopics(handle, topics.get(), options, queue) }
-    })?;
-    let mut count = 0;
-    // SAFETY: as in `describe`, for DescribeTopics.
-    let results = unsafe {
-        let result = rd::rd_kafka_event_DescribeTopics_result(event.get());
-        let lent = rd::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-        let described = |topic: &*const _| (text(rd::rd_kafka_TopicDescription_name(*topic)), allowed_of(*topic));
-        lent_slice(lent, count).iter().map(described).collect()
-    };
-    Ok(results)
+    super::topic::describe(client, topics, true, |topic| {
+        // SAFETY: `describe` lends a live description.
+        unsafe { (text(rd::rd_kafka_TopicDescription_name(topic)), allowed_of(topic)) }
+    })
+    .map(|described| described.into_iter().collect())
 }
 
 /// What the client may do with the cluster itself; `None` when the broker does not tell.
-pub(super) fn allowed_on_cluster(client: &BaseConsumer<Context>) -> Result<Option<BTreeSet<Operation>>, NativeError> {
+pub(in crate::kafka) fn allowed_on_cluster(
+    client: &BaseConsumer<Context>,
+) -> Result<Option<BTreeSet<Operation>>, NativeError> {
     let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER;
     let event = ask(client, operation, true, |handle, options, queue| {
         // SAFETY: all are alive; librdkafka copies the options.
@@ -312,50 +204,6 @@ unsafe fn acl_of(binding: *const rd::rd_kafka_AclBinding_t) -> Option<Acl> {
     }
 }
 
-/// # Safety
-/// `error` is null or points to a live error.
-unsafe fn outcome(error: *const rd::rd_kafka_error_t) -> Result<(), NativeError> {
-    if error.is_null() {
-        return Ok(());
-    }
-    // SAFETY: by the caller's promise; the words are copied.
-    unsafe {
-        match RDKafkaErrorCode::from(rd::rd_kafka_error_code(error)) {
-            RDKafkaErrorCode::NoError => Ok(()),
-            code => Err(NativeError { code, text: text(rd::rd_kafka_error_string(error)) }),
-        }
-    }
-}
-
-/// # Safety
-/// `words` is null or points to a string that ends with a zero and is alive.
-unsafe fn text(words: *const c_char) -> String {
-    if words.is_null() {
-        return String::new();
-    }
-    // SAFETY: by the caller's promise.
-    unsafe { CStr::from_ptr(words).to_string_lossy().into_owned() }
-}
-
-/// # Safety
-/// `pointer` is null, or points to `count` values that live as long as the slice is used.
-unsafe fn lent_slice<'a, T>(pointer: *mut T, count: usize) -> &'a [T] {
-    if pointer.is_null() {
-        return &[];
-    }
-    // SAFETY: by the caller's promise.
-    unsafe { std::slice::from_raw_parts(pointer, count) }
-}
-
-fn c_string(text: &str) -> Result<CString, NativeError> {
-    CString::new(text)
-        .map_err(|_| NativeError::local(RDKafkaErrorCode::InvalidArgument, "a name must not hold a zero byte"))
-}
-
-fn milliseconds(duration: Duration) -> c_int {
-    c_int::try_from(duration.as_millis()).unwrap_or(c_int::MAX)
-}
-
 /// Both directions between an enumeration of ours and librdkafka's.
 macro_rules! translate {
     ($ours:ty, $theirs:ty, $to:ident, $of:ident, { $($one:path => $other:path),+ $(,)? }) => {
@@ -414,7 +262,7 @@ mod tests {
         let mut prefixed = acl("notify.events.");
         prefixed.resource.pattern = Pattern::Prefixed;
         let denied = Acl { permission: Permission::Deny, host: "10.0.0.1".to_owned(), ..acl("x") };
-        let cluster = Acl { resource: Resource::literal(Kind::Cluster, super::super::CLUSTER), ..acl("") };
+        let cluster = Acl { resource: Resource::literal(Kind::Cluster, crate::kafka::acl::CLUSTER), ..acl("") };
         let all = [acl("notify.decisions"), prefixed, denied, cluster];
         let made = bindings(&all, rd::rd_kafka_AclBinding_new).unwrap();
         // SAFETY: `made` is alive.

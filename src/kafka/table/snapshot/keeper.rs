@@ -1,0 +1,107 @@
+//! The thread that writes a table's snapshot: now and then, and when the table is stopped. Neither the table's thread
+//! nor its readers wait for it, but for a shard's read lock.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Header, Identity, Store};
+use crate::kafka::table::Shared;
+use crate::model::Timestamp;
+use crate::telemetry::clock::{Clock, steady_now};
+use crate::telemetry::metrics::table_snapshots;
+
+/// How soon after its restore a table without a snapshot gets one, at the latest.
+const NAP: Duration = Duration::from_millis(100);
+
+/// What is written, where and how often.
+pub(in crate::kafka::table) struct Keeper {
+    pub(in crate::kafka::table) shared: Arc<Shared>,
+    pub(in crate::kafka::table) store: Store,
+    /// What metrics call the table.
+    pub(in crate::kafka::table) name: String,
+    pub(in crate::kafka::table) identity: Identity,
+    pub(in crate::kafka::table) interval: Duration,
+    /// The topic's `delete.retention.ms`.
+    pub(in crate::kafka::table) retention: Duration,
+    pub(in crate::kafka::table) clock: Clock,
+    /// The offsets and the moment of the snapshot that lies there.
+    pub(in crate::kafka::table) last: Option<(Vec<Option<i64>>, Timestamp)>,
+}
+
+/// A keeper at work.
+pub(in crate::kafka::table) struct Kept {
+    thread: JoinHandle<()>,
+    finish: Sender<Last>,
+}
+
+/// Whether a stopping table is written once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Write,
+    Leave,
+}
+
+impl Kept {
+    /// Ends the thread; a table that ended `well` is written once more.
+    pub(in crate::kafka::table) fn finish(self, well: bool) {
+        // The thread is gone only if it panicked.
+        let _ = self.finish.send(if well { Last::Write } else { Last::Leave });
+        let _ = self.thread.join();
+    }
+}
+
+impl Keeper {
+    pub(in crate::kafka::table) fn start(self) -> std::io::Result<Kept> {
+        let (finish, told) = channel();
+        let thread = std::thread::Builder::new().name("table-snapshot".to_owned()).spawn(move || self.run(&told))?;
+        Ok(Kept { thread, finish })
+    }
+
+    fn run(mut self, told: &Receiver<Last>) {
+        // A table that was read from the topic gets a snapshot at once, in place of one that was not trusted.
+        let mut due = steady_now() + if self.last.is_some() { self.interval } else { Duration::ZERO };
+        loop {
+            match told.recv_timeout(NAP) {
+                Ok(Last::Write) => return self.keep(),
+                Ok(Last::Leave) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if steady_now() >= due && self.shared.progress.is_restored() {
+                self.keep();
+                due = steady_now() + self.interval;
+            }
+        }
+    }
+
+    /// Writes a snapshot if the table is restored and the last one does not do.
+    fn keep(&mut self) {
+        if !self.shared.progress.is_restored() {
+            return;
+        }
+        // In this order: whatever the topic held at that moment was applied, or is at one of these offsets or after it;
+        // and what is below them is in the rows that are laid down from here on.
+        let as_of = self.clock.now().minus(self.shared.progress.behind());
+        let next = self.shared.positions.lock().clone();
+        let kept = self.last.as_ref();
+        if kept.is_some_and(|(kept, of)| *kept == next && as_of.since(*of) <= self.retention / 8) {
+            return;
+        }
+        let rows = self.shared.rows.rows() as u64;
+        let header = Header { identity: self.identity.clone(), as_of, next, rows };
+        let (topic, begun) = (&self.identity.topic, steady_now());
+        match self.store.write(&header, &self.shared.rows) {
+            Ok(None) => tracing::debug!(topic, "another process writes the table's snapshot"),
+            Ok(Some(bytes)) => {
+                tracing::info!(topic, rows, bytes, took = ?begun.elapsed(), "the table's snapshot was written");
+                table_snapshots(&self.name, "written").increment(1);
+                self.last = Some((header.next, as_of));
+            }
+            Err(error) => {
+                tracing::warn!(topic, %error, "the table's snapshot cannot be written; see state.dir in the configuration");
+                table_snapshots(&self.name, "failed").increment(1);
+            }
+        }
+    }
+}
