@@ -172,6 +172,14 @@ const CHANNELS: &[Key] = &[
             may("allow_http", Shape::Flag),
         ]),
     ),
+    may(
+        "chat",
+        Shape::Section(&[
+            may("timeout", Shape::Delay(1)),
+            may("allow_networks", Shape::List { of: &Shape::Text(network), min: 0 }),
+            may("allow_http", Shape::Flag),
+        ]),
+    ),
 ];
 
 /// The known key of this name in a section.

@@ -138,6 +138,8 @@ pub struct Channels {
     pub telegram: Option<Telegram>,
     /// Webhooks.
     pub webhook: Option<Webhook>,
+    /// Team chats.
+    pub chat: Option<Chat>,
 }
 
 /// An SMTP provider.
@@ -242,6 +244,21 @@ pub struct State {
     pub dir: Option<PathBuf>,
     /// Between two snapshots of a table.
     pub snapshot_interval: Delay,
+}
+
+/// Team chats: the address is the customer's incoming webhook of Slack, Mattermost, Teams or Discord.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chat {
+    /// For one call, connecting included.
+    #[serde(default = "ten_seconds")]
+    pub timeout: Delay,
+    /// See [`Webhook::allow_networks`]; for a Mattermost of one's own.
+    #[serde(default)]
+    pub allow_networks: Vec<String>,
+    /// Whether `http://` URLs are called.
+    #[serde(default)]
+    pub allow_http: bool,
 }
 
 /// Where policies are.

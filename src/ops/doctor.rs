@@ -155,7 +155,7 @@ fn channels(config: &Config, findings: &mut Vec<Finding>) -> Vec<Arc<dyn Channel
     const CHECK: &str = "channels";
     match channel::build(&config.channels) {
         Ok(channels) if channels.is_empty() => {
-            let advice = "add [channels.email], [channels.telegram] or [channels.webhook] to deliver";
+            let advice = "add a section like [channels.email] or [channels.webhook] to deliver";
             findings.push(Finding::notice(CHECK, "none is configured", advice));
             channels
         }
