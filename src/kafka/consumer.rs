@@ -21,12 +21,14 @@ use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::acl::{Kind as On, Operation};
+use super::beside::Beside;
 use super::client::{Diagnostics, Kind, base_config};
 use super::denied::{Denied, Right, principal_of};
 use super::record::{InRecord, OwnedRecord, TopicPartition};
 use super::transaction::GroupMetadata;
 use crate::config;
 use crate::telemetry::clock::steady_now;
+use crate::telemetry::faults::{self, Breakage, Point};
 
 /// A member silent for longer is taken for dead by the group.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -172,7 +174,7 @@ impl GroupConsumer {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             // OffsetFetch waits for pending transactional offsets only with read_committed.
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", isolation())
             .set("auto.offset.reset", "error")
             // A stall is judged by this one, so it is not the operator's.
             .set("session.timeout.ms", SESSION_TIMEOUT_MS)
@@ -288,6 +290,7 @@ impl GroupConsumer {
     /// # Errors
     /// [`ConsumerFault`] when the group's offsets cannot be learnt.
     pub fn accept(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Start>, ConsumerFault> {
+        faults::at(Point::Assigned);
         let starts = self.committed(partitions)?;
         let mut list = TopicPartitionList::with_capacity(starts.len());
         for start in &starts {
@@ -320,6 +323,7 @@ impl GroupConsumer {
     /// # Errors
     /// [`ConsumerFault`] when librdkafka refuses.
     pub fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), ConsumerFault> {
+        faults::at(Point::Revoked);
         for partition in partitions {
             self.queues.remove(partition);
         }
@@ -386,6 +390,7 @@ impl GroupConsumer {
     /// # Errors
     /// [`ConsumerFault`] when the offsets cannot be learnt or sought.
     pub fn rewind(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Start>, ConsumerFault> {
+        faults::at(Point::Rewinding);
         let starts = self.committed(partitions)?;
         for split in self.queues.values_mut() {
             split.early.clear();
@@ -414,7 +419,7 @@ impl GroupConsumer {
     /// # Errors
     /// [`ConsumerFault`] when the consumer is not in a group, which cannot be after `subscribe`.
     pub fn group_metadata(&self) -> Result<GroupMetadata, ConsumerFault> {
-        let with_name = |inner| GroupMetadata { inner, group: self.group.clone() };
+        let with_name = |inner| GroupMetadata { inner, group: self.group.clone(), beside: Beside::of(&self.inner) };
         self.inner.group_metadata().map(with_name).ok_or_else(|| ConsumerFault::Kafka {
             group: self.group.clone(),
             doing: "reading the group's metadata",
@@ -451,6 +456,11 @@ fn may_pass(error: &KafkaError) -> bool {
     )
 }
 
+/// Aborted records are never read, except by the breakage that shows that tests would notice.
+fn isolation() -> &'static str {
+    if faults::broken(Breakage::ReadUncommitted) { "read_uncommitted" } else { "read_committed" }
+}
+
 fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
@@ -483,7 +493,7 @@ impl Drop for GroupConsumer {
     }
 }
 
-struct Context {
+pub(super) struct Context {
     diagnostics: Diagnostics,
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,

@@ -26,6 +26,7 @@ use crate::kafka::{LagWatch, Table, TableError, TableSettings, TableState};
 use crate::model::{Policy, Role, Topics};
 use crate::policy;
 use crate::telemetry::clock::Clock;
+use crate::telemetry::faults::{self, Breakage};
 use crate::telemetry::health::{Condition, Readiness};
 use crate::wire::{SchemaSource, WriterIds};
 
@@ -170,6 +171,7 @@ async fn restore(table: &Table, restored: &Condition, stop: &CancellationToken) 
         match table.state() {
             TableState::Live { .. } => break,
             TableState::Failed(why) => return Err(RouterError::Table(why)),
+            TableState::Restoring { .. } if faults::broken(Breakage::UnrestoredTable) => break,
             TableState::Restoring { done, total } => {
                 restored.not_ready(format!("{done} of at most {total} records read"));
                 if ticks % 100 == 99 {

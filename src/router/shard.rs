@@ -20,6 +20,7 @@ use crate::kafka::{
 };
 use crate::model::parse_delay;
 use crate::telemetry::clock::{Clock, steady_now};
+use crate::telemetry::faults::{self, Breakage};
 use crate::telemetry::metrics::{Rebalance as RebalanceKind, RouterWait};
 
 /// While the table is further behind its log, routing waits.
@@ -314,6 +315,9 @@ impl Running {
     }
 
     fn rewind(&mut self) -> Result<(), ShardEnd> {
+        if faults::broken(Breakage::NoRewind) {
+            return Ok(());
+        }
         self.heads.clear();
         self.shard.consumer.rewind(&self.owned)?;
         Ok(())
@@ -404,7 +408,7 @@ impl Running {
     fn is_table_fresh(&self) -> Result<bool, ShardEnd> {
         match self.shard.table.state() {
             TableState::Live { behind } => Ok(behind <= TABLE_LAG),
-            TableState::Restoring { .. } => Ok(false),
+            TableState::Restoring { .. } => Ok(faults::broken(Breakage::UnrestoredTable)),
             TableState::Failed(why) => Err(ShardEnd::Table(why)),
         }
     }
@@ -500,7 +504,9 @@ fn tier_delay(topic: &str) -> Option<Duration> {
 /// its producer may be replaced; two shards that share an id by mistake fence each other much sooner.
 fn timed_out_is_unknown(ended: Ended, age: Duration) -> Ended {
     match ended {
-        Ended::Fenced(failure) if age >= TRANSACTION_TIMEOUT => Ended::Unknown(failure),
+        Ended::Fenced(failure) if age >= TRANSACTION_TIMEOUT || faults::broken(Breakage::RetakeAfterFence) => {
+            Ended::Unknown(failure)
+        }
         other => other,
     }
 }
