@@ -19,5 +19,5 @@ pub use problem::{ConfigErrors, Origin, Problem};
 pub use properties::{REFUSED, is_secret, refusal, refused_table};
 pub use types::{
     Channels, Chat, Config, Delay, Delivery, Email, Kafka, LogFormat, Policies, Registry, Router, Secret, Source,
-    State, Telegram, Telemetry, Templates, TlsMode, TopicSettings, Webhook,
+    State, Suppressions, Telegram, Telemetry, Templates, TlsMode, TopicSettings, Webhook,
 };

@@ -100,6 +100,13 @@ pub(super) static ROOT: Shape = Shape::Section(&[
     ),
     must("state", Shape::Section(&[may("dir", TEXT), must("snapshot_interval", Shape::Delay(1))])),
     must("channels", Shape::Section(CHANNELS)),
+    must(
+        "suppressions",
+        Shape::Section(&[
+            may("key", Shape::Secret),
+            must("previous_keys", Shape::Map { of: &Shape::Secret, check_key: name }),
+        ]),
+    ),
     must("policies", Shape::Section(&[must("dir", TEXT)])),
     must("templates", Shape::Section(&[must("dir", TEXT), must("default_locale", TEXT)])),
     must(

@@ -26,6 +26,8 @@ pub struct Config {
     pub channels: Channels,
     /// What roles keep on local disk to start quickly.
     pub state: State,
+    /// The suppression list.
+    pub suppressions: Suppressions,
     /// Where policies are.
     pub policies: Policies,
     /// Where templates are.
@@ -259,6 +261,17 @@ pub struct Chat {
     /// Whether `http://` URLs are called.
     #[serde(default)]
     pub allow_http: bool,
+}
+
+/// The suppression list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suppressions {
+    /// The secret that addresses are hashed with; without one there is no list.
+    #[serde(default)]
+    pub key: Option<Secret>,
+    /// Earlier secrets, under names of the operator's: what was written under them still counts.
+    pub previous_keys: BTreeMap<String, Secret>,
 }
 
 /// Where policies are.

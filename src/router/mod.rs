@@ -25,6 +25,7 @@ use crate::kafka::rights::RightsWatch;
 use crate::kafka::{LagWatch, Table, TableError, TableSettings, TableState};
 use crate::model::{Policy, Role, Topics};
 use crate::policy;
+use crate::suppression::{self, SuppressionList};
 use crate::telemetry::clock::Clock;
 use crate::telemetry::faults::{self, Breakage};
 use crate::telemetry::health::{Condition, Readiness};
@@ -71,6 +72,12 @@ pub enum RouterError {
     /// The preferences table cannot be read.
     #[error("the preferences table cannot be read: {0}")]
     Table(String),
+    /// The suppression list cannot be started.
+    #[error(transparent)]
+    StartSuppressions(#[from] suppression::StartError),
+    /// The suppression list cannot be read.
+    #[error("the suppression list cannot be read: {0}")]
+    Suppressions(String),
     /// The shards ended.
     #[error(transparent)]
     Shards(#[from] SupervisorError),
@@ -83,11 +90,12 @@ pub enum RouterError {
 pub fn run(setup: Setup) -> impl Future<Output = Result<(), RouterError>> {
     // Now, and not when first polled: nobody may take the process for ready in between.
     let restored = setup.readiness.condition("router: preferences table");
+    let listed = setup.readiness.condition("router: suppression list");
     let assigned = setup.readiness.condition("router: partitions");
-    route(setup, restored, assigned)
+    route(setup, restored, listed, assigned)
 }
 
-async fn route(setup: Setup, restored: Condition, assigned: Condition) -> Result<(), RouterError> {
+async fn route(setup: Setup, restored: Condition, listed: Condition, assigned: Condition) -> Result<(), RouterError> {
     let topics = Topics::new(&setup.config.kafka.topic_prefix);
     let rights = RightsWatch::start(Role::Router, &setup.config, &setup.config.topics.channels, &setup.stop).await?;
     let setup = Setup { stop: rights.stop(), ..setup };
@@ -96,13 +104,16 @@ async fn route(setup: Setup, restored: Condition, assigned: Condition) -> Result
     let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone())
         .kept_in(&setup.config.state);
     let (table, guard) = Table::start(&setup.config.kafka, settings)?;
-    if !restore(&table, &restored, &setup.stop).await? {
+    let (suppressions, list_guard) =
+        SuppressionList::start(&setup.config.kafka, &setup.config.suppressions, setup.clock.clone())?;
+    let live = restore(&table, &restored, &setup.stop).await? && list(&suppressions, &listed, &setup.stop).await?;
+    if !live {
         return Ok(rights.end(false).await?);
     }
     let _lag = watch_lag(&setup.config, &topics);
-    let ended = supervisor::supervise(&setup, &topics, table, assigned).await;
-    // Joins the table's threads.
-    let _ = tokio::task::spawn_blocking(move || drop(guard)).await;
+    let ended = supervisor::supervise(&setup, &topics, table, suppressions, assigned).await;
+    // Joins the tables' threads.
+    let _ = tokio::task::spawn_blocking(move || drop((guard, list_guard))).await;
     // What a client was refused, said with the right's name, goes before how that ended the shards.
     rights.end(ended.is_err()).await?;
     Ok(ended?)
@@ -111,7 +122,10 @@ async fn route(setup: Setup, restored: Condition, assigned: Condition) -> Result
 /// Every topic that the router cannot do without.
 async fn check_topics(config: &Config, topics: &Topics) -> Result<(), RouterError> {
     let durations = |delays: &[Delay]| delays.iter().map(|delay| delay.0).collect::<Vec<Duration>>();
-    let needed = needed_topics(topics, &durations(&config.router.tiers));
+    let mut needed = needed_topics(topics, &durations(&config.router.tiers));
+    if config.suppressions.key.is_some() {
+        needed.push(topics.suppressions());
+    }
     let present = Admin::new(&config.kafka)?.list(topics.prefix()).await?;
     let missing: Vec<String> = needed.into_iter().filter(|topic| !present.contains_key(topic)).collect();
     if missing.is_empty() { Ok(()) } else { Err(RouterError::TopicsMissing(missing)) }
@@ -190,6 +204,32 @@ async fn restore(table: &Table, restored: &Condition, stop: &CancellationToken) 
     Ok(true)
 }
 
+/// Waits until the suppression list is restored, if there is one; false when stopped before.
+async fn list(
+    suppressions: &SuppressionList,
+    listed: &Condition,
+    stop: &CancellationToken,
+) -> Result<bool, RouterError> {
+    loop {
+        match suppressions.state() {
+            TableState::Live { .. } => break,
+            TableState::Failed(why) => return Err(RouterError::Suppressions(why)),
+            TableState::Restoring { done, total } => {
+                listed.not_ready(format!("{done} of at most {total} records read"));
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(false),
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+    }
+    if let Some(table) = suppressions.table() {
+        tracing::info!(addresses = table.rows(), "suppression list restored");
+    }
+    listed.ready();
+    Ok(true)
+}
+
 /// Shows how far the group is behind.
 fn watch_lag(config: &Config, topics: &Topics) -> LagWatch {
     let (events, tiers) = (topics.events_prefix(), topics.named("notify.retry.events."));
@@ -199,8 +239,9 @@ fn watch_lag(config: &Config, topics: &Topics) -> LagWatch {
 }
 
 /// Rules that all shards share.
-fn rules(setup: &Setup, topics: &Topics) -> pipeline::Rules {
+fn rules(setup: &Setup, topics: &Topics, suppressions: SuppressionList) -> pipeline::Rules {
     pipeline::Rules {
+        suppressions,
         policy: setup.policy.clone(),
         sources: setup.config.source_rules(),
         zones: Zones::load(),

@@ -19,6 +19,7 @@ use crate::kafka::{
     Table, TableState, TopicPartition, Transaction, TransactionalProducer,
 };
 use crate::model::parse_delay;
+use crate::suppression::SuppressionList;
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::faults::{self, Breakage};
 use crate::telemetry::metrics::{Rebalance as RebalanceKind, RouterWait};
@@ -51,6 +52,8 @@ pub struct Shard {
     pub pipeline: Pipeline,
     /// Watched for lag.
     pub table: Table,
+    /// Watched for lag.
+    pub suppressions: SuppressionList,
     /// Makes a producer of this shard's transactional id.
     pub connect: Box<dyn Fn() -> Result<TransactionalProducer, Failure> + Send>,
     /// A transaction is committed at the latest after this.
@@ -82,8 +85,8 @@ pub enum ShardEnd {
     /// The producer cannot go on.
     #[error(transparent)]
     Producer(Failure),
-    /// The table cannot go on.
-    #[error("the preferences table failed: {0}")]
+    /// A table cannot go on.
+    #[error("{0}")]
     Table(String),
     /// A dead letter cannot be written either.
     #[error("neither the outputs of a record nor its dead letter can be written: {0}. Mend that, then start again")]
@@ -406,11 +409,17 @@ impl Running {
     }
 
     fn is_table_fresh(&self) -> Result<bool, ShardEnd> {
-        match self.shard.table.state() {
-            TableState::Live { behind } => Ok(behind <= TABLE_LAG),
-            TableState::Restoring { .. } => Ok(faults::broken(Breakage::UnrestoredTable)),
-            TableState::Failed(why) => Err(ShardEnd::Table(why)),
+        let tables =
+            [("preferences table", self.shard.table.state()), ("suppression list", self.shard.suppressions.state())];
+        for (name, state) in tables {
+            match state {
+                TableState::Live { behind } if behind <= TABLE_LAG => {}
+                TableState::Restoring { .. } if faults::broken(Breakage::UnrestoredTable) => {}
+                TableState::Live { .. } | TableState::Restoring { .. } => return Ok(false),
+                TableState::Failed(why) => return Err(ShardEnd::Table(format!("the {name} failed: {why}"))),
+            }
         }
+        Ok(true)
     }
 
     /// The registry does not answer: nothing is lost, nothing goes to the DLQ, the same records come again. The group

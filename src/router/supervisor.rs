@@ -15,6 +15,7 @@ use super::{Setup, input, rules};
 use crate::config::Delay;
 use crate::kafka::{Assignor, ConsumerFault, GroupConsumer, MissingTopics, Settings, Table, TransactionalProducer};
 use crate::model::Topics;
+use crate::suppression::SuppressionList;
 use crate::telemetry::clock::steady_now;
 use crate::telemetry::health::Condition;
 use crate::wire::{Encoders, Records};
@@ -93,6 +94,7 @@ pub(super) async fn supervise(
     setup: &Setup,
     topics: &Topics,
     table: Table,
+    suppressions: SuppressionList,
     assigned: Condition,
 ) -> Result<(), SupervisorError> {
     let shards = setup.config.router.shards.max(1);
@@ -100,7 +102,7 @@ pub(super) async fn supervise(
         setup,
         topics,
         table,
-        rules: Arc::new(rules(setup, topics)),
+        rules: Arc::new(rules(setup, topics, suppressions)),
         partitions: Arc::new((0..shards).map(|_| AtomicUsize::new(0)).collect()),
         assigned,
         stop: Arc::new(AtomicBool::new(false)),
@@ -198,6 +200,7 @@ impl Plan<'_> {
             let outputs = Outputs::new(names, Encoders::new(ids));
             let records = Records::new(schemas);
             let metrics = RouterMetrics::default();
+            let suppressions = rules.suppressions.clone();
             let pipeline = Pipeline::new(rules, clock.clone(), table.clone(), records, outputs, metrics);
             let missing = MissingTopics::default();
             let (commit_interval, max_records) =
@@ -207,6 +210,7 @@ impl Plan<'_> {
                 consumer,
                 pipeline,
                 table,
+                suppressions,
                 connect: Box::new(move || TransactionalProducer::connect(&config.kafka, &id, LINGER, missing.clone())),
                 commit_interval,
                 max_records,

@@ -17,4 +17,5 @@ mod router;
 mod secure;
 mod stand_in;
 mod support;
+mod suppressions;
 mod table;

@@ -101,6 +101,7 @@ telemetry.listen = "127.0.0.1:0"
             topics.events("shop"),
             topics.preferences(),
             topics.policies(),
+            topics.suppressions(),
             topics.decisions(),
             topics.delivery_status(),
             topics.audit(),
@@ -122,7 +123,10 @@ telemetry.listen = "127.0.0.1:0"
             if name.contains(".retry.") {
                 config.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
             }
-            if name.ends_with("notify.preferences") || name.ends_with("notify.policies") {
+            if name.ends_with("notify.preferences")
+                || name.ends_with("notify.policies")
+                || name.ends_with("notify.suppressions")
+            {
                 config.insert("cleanup.policy".to_owned(), "compact".to_owned());
             }
             TopicSpec { name, partitions: PARTITIONS, replication: 1, config }
