@@ -1,6 +1,5 @@
 //! Parse, run one command.
 
 fn main() -> std::process::ExitCode {
-    notilog::telemetry::faults::arm();
     notilog::cli::main()
 }

@@ -13,6 +13,7 @@ mod doctor;
 mod emit;
 mod exit;
 mod explain;
+mod inputs;
 mod man;
 mod output;
 mod prefs;
@@ -23,7 +24,6 @@ mod router;
 mod schemas;
 mod start;
 mod status;
-mod suppressions;
 mod topics;
 mod up;
 
@@ -76,10 +76,10 @@ enum Command {
     Schemas(schemas::SchemasArgs),
     Emit(Box<emit::EmitArgs>),
     Prefs(prefs::PrefsArgs),
-    Suppressions(suppressions::SuppressionsArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
     Dlq(dlq::DlqArgs),
+    Inputs(inputs::InputsArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
@@ -139,10 +139,10 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Schemas(args) => schemas::run(&global, args).await,
         Command::Emit(args) => emit::run(&global, *args).await,
         Command::Prefs(args) => prefs::run(&global, args).await,
-        Command::Suppressions(args) => suppressions::run(&global, args).await,
         Command::Status(args) => status::run(&global, args).await,
         Command::Explain(args) => explain::run(&global, args).await,
         Command::Dlq(args) => dlq::run(&global, args).await,
+        Command::Inputs(args) => inputs::run(&global, args).await,
         Command::Config(args) => config::run(&global, &args),
         Command::Doctor(args) => doctor::run(&global, args).await,
         Command::Completions(args) => Ok(completions::run(&args)),

@@ -40,12 +40,16 @@ impl Global {
         Ok(Arc::new(config))
     }
 
+    /// Who acts.
+    pub(super) fn actor(&self) -> String {
+        self.actor.clone().unwrap_or_else(|| actor_of(&self.options().env))
+    }
+
     /// What a short command works with.
     pub(super) fn session(&self) -> Result<Session, Failure> {
-        let options = self.options();
         let config = self.loaded()?.config;
         logs::init_command(self.verbose)?;
-        let actor = self.actor.clone().unwrap_or_else(|| actor_of(&options.env));
+        let actor = self.actor();
         Ok(Session::new(Arc::new(config), Clock::system(), actor)?)
     }
 }

@@ -8,11 +8,15 @@ use super::{Exit, Failure, Global, deliver, router};
 /// Runs all roles in one process: router, and delivery by every configured channel
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  notilog up --config notilog.toml")]
-pub(super) struct UpArgs {}
+pub(super) struct UpArgs {
+    #[command(flatten)]
+    from: router::From,
+}
 
-pub(super) async fn run(global: &Global, _: UpArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(global: &Global, args: UpArgs) -> Result<Exit, Failure> {
+    let restart = args.from.restart(global)?;
     let Some(process) = Process::start(global).await? else { return Ok(Exit::Done) };
-    let mut roles = vec![router::role(&process)];
+    let mut roles = vec![router::role(&process, restart)];
     let delivery = deliver::role(&process, &[])?;
     roles.push(delivery);
     process.run(roles).await

@@ -14,7 +14,6 @@ use crate::channel::{Channel, Context, EventFacts, Message, Outcome, RenderError
 use crate::kafka::{STALL, TopicPartition};
 use crate::model::{Outbound, Reason};
 use crate::telemetry::clock::steady_now;
-use crate::telemetry::faults::{self, Point};
 use crate::wire::{Records, TraceParent};
 
 /// What came of a call.
@@ -123,9 +122,7 @@ impl Reporter {
             Ok(_) if asked.elapsed() >= STALL => Came::NotMade,
             Ok(message) => {
                 self.called = Some(steady_now());
-                let outcome = channel.deliver(&message).await;
-                faults::at(Point::Answered);
-                Came::Answered(outcome)
+                Came::Answered(channel.deliver(&message).await)
             }
         };
         self.report(came);

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a transaction holds completed records only. After one that was not committed, or whose end is
 //! unknown, the group's offsets are read again before anything is written, so that nothing is written twice; a
-//! producer of unknown state is never used again.
+//! producer of unknown state is never used again. The transactional id is taken up as a member of the group only, and
+//! again only while nobody else is there under this worker's name.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,8 @@ use super::ledger::{Ledger, Output};
 use super::progress::Committed;
 use crate::config;
 use crate::kafka::{
-    ConsumerFault, Ended, Failure, GroupConsumer, MissingTopics, OutRecord, Position, RecordFault, Start,
-    TRANSACTION_TIMEOUT, TopicPartition, Transaction, TransactionalProducer,
+    ConsumerFault, Ended, Failure, GroupConsumer, Member, Membership, MissingTopics, OutRecord, Position, RecordFault,
+    Start, TopicPartition, Transaction, TransactionalProducer,
 };
 use crate::model::Reason;
 use crate::telemetry::clock::steady_now;
@@ -52,6 +53,9 @@ pub enum CommitEnd {
     /// A newer producer with the same transactional id lives.
     #[error("{0}")]
     Fenced(Failure),
+    /// Another worker took this one's name: a replacement lives.
+    #[error("member `{0}` of the group has this worker's name: it was replaced and stops")]
+    Replaced(String),
     /// A right is missing.
     #[error("{0}")]
     Denied(Failure),
@@ -66,6 +70,8 @@ pub struct Committer {
     id: String,
     missing: MissingTopics,
     producer: Option<TransactionalProducer>,
+    /// The next producer takes the id over from whoever had it: the first one of a process does.
+    takes_over: bool,
     /// The group's offsets must be read before the next transaction.
     in_doubt: bool,
     failures: u32,
@@ -74,22 +80,29 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// A committer under a transactional id, which fences whoever used it before.
-    ///
-    /// # Errors
-    /// [`Failure`] when the cluster cannot be reached, or refuses.
-    pub fn connect(kafka: &config::Kafka, id: &str) -> Result<Self, Failure> {
-        let missing = MissingTopics::default();
-        Ok(Committer {
-            producer: Some(TransactionalProducer::connect(kafka, id, LINGER, missing.clone())?),
+    /// A committer under a transactional id, which it does not take up yet.
+    pub fn new(kafka: &config::Kafka, id: &str, takes_over: bool) -> Self {
+        Committer {
+            producer: None,
+            takes_over,
             kafka: kafka.clone(),
             id: id.to_owned(),
-            missing,
+            missing: MissingTopics::default(),
             in_doubt: false,
             failures: 0,
             not_before: None,
             seconds: commit_seconds(Role::Deliver),
-        })
+        }
+    }
+
+    /// Takes up the transactional id, unless it has: whoever used it before is fenced, and what they left open is
+    /// resolved. For a member of the group that was given partitions.
+    ///
+    /// # Errors
+    /// [`CommitEnd`] when there is no use in trying again.
+    pub fn take_up(&mut self, member: &Member) -> Result<(), CommitEnd> {
+        self.producer = self.producer(member)?;
+        Ok(())
     }
 
     /// Whether the last commit went through: while it did not, no call should start, because its answer might not be
@@ -108,7 +121,8 @@ impl Committer {
     /// # Errors
     /// [`CommitEnd`] when there is no use in trying again.
     pub fn commit(&mut self, consumer: &GroupConsumer, ledger: &mut Ledger, scope: Scope) -> Result<Went, CommitEnd> {
-        let Some(producer) = self.producer()? else { return Ok(Went::NotYet) };
+        let member = consumer.member();
+        let Some(producer) = self.producer(&member)? else { return Ok(Went::NotYet) };
         if self.in_doubt {
             let owned: Vec<TopicPartition> = ledger.owned().cloned().collect();
             ledger.reconcile(&standing(&consumer.committed(&owned)?));
@@ -136,7 +150,11 @@ impl Committer {
         };
         let took = began.elapsed();
         self.seconds.record(took.as_secs_f64());
-        self.ended(timed_out_is_unknown(ended, took), ledger, positions)
+        let ended = match ended {
+            Ended::Fenced(failure) if member.may_follow_fenced(took)? => Ended::Unknown(failure),
+            other => other,
+        };
+        self.ended(ended, ledger, positions)
     }
 
     fn ended(&mut self, ended: Ended, ledger: &mut Ledger, positions: Vec<Position>) -> Result<Went, CommitEnd> {
@@ -163,10 +181,19 @@ impl Committer {
     }
 
     /// The producer; a new one of the same id when the last one is gone.
-    fn producer(&mut self) -> Result<Option<TransactionalProducer>, CommitEnd> {
+    fn producer(&mut self, member: &Member) -> Result<Option<TransactionalProducer>, CommitEnd> {
         if let Some(producer) = self.producer.take() {
             return Ok(Some(producer));
         }
+        if !self.takes_over {
+            match member.membership()? {
+                Membership::Alone => {}
+                Membership::Rival(id) => return Err(CommitEnd::Replaced(id)),
+                // Once it is in the group again.
+                Membership::Outside => return Ok(None),
+            }
+        }
+        self.takes_over = false;
         match TransactionalProducer::connect(&self.kafka, &self.id, LINGER, self.missing.clone()) {
             Ok(producer) => Ok(Some(producer)),
             Err(failure @ Failure::Fenced { .. }) => Err(CommitEnd::Fenced(failure)),
@@ -196,16 +223,6 @@ impl Committer {
             Failure::Group(_) => tracing::info!(id = self.id, %failure, "transaction not committed"),
             _ => tracing::warn!(id = self.id, %failure, ?pause, "transaction not committed; it is tried again"),
         }
-    }
-}
-
-/// A coordinator that gives up a transaction for its age bumps the producer's epoch, and the producer then hears that
-/// it is fenced, as if a newer one lived. A transaction that old is of unknown end, and the producer may be replaced;
-/// two workers that share an id by mistake fence each other much sooner.
-fn timed_out_is_unknown(ended: Ended, took: Duration) -> Ended {
-    match ended {
-        Ended::Fenced(failure) if took >= TRANSACTION_TIMEOUT => Ended::Unknown(failure),
-        other => other,
     }
 }
 
@@ -319,14 +336,6 @@ mod tests {
     #[test]
     fn the_record_that_is_too_large_is_found() {
         assert_eq!(culprit(&failure(RecordFault::TooLarge), &ledger()), Some((1, Reason::TooLarge)));
-    }
-
-    #[test]
-    fn a_fence_after_the_transactions_time_is_no_newer_producer() {
-        let fenced = || Ended::Fenced(Failure::Fenced { id: "id".to_owned(), code: "code".to_owned() });
-        let after = |seconds| timed_out_is_unknown(fenced(), Duration::from_secs(seconds));
-        assert!(matches!(after(1), Ended::Fenced(_)));
-        assert!(matches!(after(10), Ended::Unknown(_)));
     }
 
     #[test]

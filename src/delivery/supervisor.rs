@@ -20,9 +20,8 @@ use super::{ChannelConditions, Setup};
 use crate::channel::{Channel, Templates};
 use crate::config::{Config, Delay};
 use crate::decide::Zones;
-use crate::kafka::{Assignor, Failure, GroupConsumer, LagWatch, Settings, Table};
+use crate::kafka::{Assignor, GroupConsumer, LagWatch, Settings, Table};
 use crate::model::Topics;
-use crate::suppression::SuppressionList;
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::health::Condition;
 use crate::wire::{Encoders, Records, SchemaSource, WriterIds};
@@ -91,7 +90,6 @@ pub(super) fn destinations(config: &Config, channel: &dyn Channel) -> Destinatio
 pub(super) async fn supervise(
     setup: &Setup,
     table: &Table,
-    suppressions: &SuppressionList,
     conditions: &[ChannelConditions],
 ) -> Result<(), SupervisorError> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -99,7 +97,7 @@ pub(super) async fn supervise(
     let mut running = 0;
     let mut lags = Vec::new();
     for (channel, conditions) in setup.channels.iter().zip(conditions) {
-        let recipe = recipe(setup, channel, (table, suppressions), conditions, &stop);
+        let recipe = recipe(setup, channel, table, conditions, &stop);
         let destinations = recipe.rules.destinations.clone();
         let inputs = destinations.inputs();
         let reads = move |topic: &str| inputs.iter().any(|input| input == topic);
@@ -138,7 +136,7 @@ fn into_result((channel, why): End) -> Result<(), SupervisorError> {
 fn recipe(
     setup: &Setup,
     channel: &Arc<dyn Channel>,
-    (table, suppressions): (&Table, &SuppressionList),
+    table: &Table,
     conditions: &ChannelConditions,
     stop: &Arc<AtomicBool>,
 ) -> Recipe {
@@ -146,7 +144,6 @@ fn recipe(
     let rules = Rules {
         policy: setup.policy.clone(),
         zones: Zones::load(),
-        suppressions: suppressions.clone(),
         backoff: Backoff { steps: durations(&delivery.backoff), jitter_percent: delivery.jitter_percent },
         destinations: destinations(&setup.config, channel.as_ref()),
     };
@@ -185,7 +182,8 @@ fn keep_running(recipe: &Recipe) -> WorkerEnd {
     let mut failures = 0;
     loop {
         let began = steady_now();
-        let end = match recipe.worker() {
+        // The first of a process takes its id over from whoever had it, which is what a replacement is for.
+        let end = match recipe.worker(failures == 0) {
             Ok(worker) => worker.run(),
             Err(end) => end,
         };
@@ -211,19 +209,17 @@ fn sleep_unless_stopped(until: Instant, stop: &AtomicBool) {
 }
 
 impl Recipe {
-    fn worker(&self) -> Result<Worker, WorkerEnd> {
+    fn worker(&self, takes_over: bool) -> Result<Worker, WorkerEnd> {
         let delivery = &self.config.delivery;
         let destinations = self.rules.destinations.clone();
         let id = format!("{}-{}", destinations.group, delivery.instance);
-        let committer = Committer::connect(&self.config.kafka, &id).map_err(|failure| match failure {
-            Failure::Fenced { .. } => WorkerEnd::Fenced(failure),
-            _ => WorkerEnd::Producer(failure),
-        })?;
+        let committer = Committer::new(&self.config.kafka, &id, takes_over);
         let consumer = GroupConsumer::subscribe(&Settings {
             kafka: &self.config.kafka,
             group: &destinations.group,
             topics: &destinations.inputs(),
-            instance_id: delivery.static_membership.then_some(id.as_str()),
+            name: &id,
+            is_static: delivery.static_membership,
             assignor: Assignor::Range,
             queue_kib: QUEUE_KIB,
             split: |_| true,
@@ -251,7 +247,6 @@ impl Recipe {
             reports,
             destinations,
             table: self.table.clone(),
-            suppressions: self.rules.suppressions.clone(),
             clock: self.clock.clone(),
             times: Times {
                 commit_interval: delivery.commit_interval.0,
@@ -284,8 +279,7 @@ mod tests {
     fn a_worker_that_was_told_to_stop_is_no_failure() {
         let channel = crate::model::Channel::Email;
         assert!(into_result((channel, WorkerEnd::Stopped)).is_ok());
-        let error =
-            into_result((channel, WorkerEnd::Table("the preferences table failed: gone".to_owned()))).unwrap_err();
+        let error = into_result((channel, WorkerEnd::Table("gone".to_owned()))).unwrap_err();
         assert_eq!(error.to_string(), "delivery by email ended: the preferences table failed: gone");
     }
 }

@@ -3,7 +3,7 @@
 //! Each turn: serve the group, collect what calls came to, take records, start calls, commit. Whatever can be decided
 //! without Kafka is decided in `desk`, `ledger`, `clerk` and what they use; here is only the order of things.
 //!
-//! Invariants: no call starts while the assignment, a table or the last commit is in doubt. On a
+//! Invariants: no call starts while the assignment, the preferences table or the last commit is in doubt. On a
 //! revocation and at the end nothing is taken any more, calls under way may finish within the grace time, and what
 //! they came to is committed.
 
@@ -25,7 +25,6 @@ use crate::kafka::{
     ConsumerFault, Failure, GroupConsumer, OwnedRecord, Polled, Rebalance, STALL, Table, TableState, TopicPartition,
 };
 use crate::model::Class;
-use crate::suppression::SuppressionList;
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::metrics::{Rebalance as Kind, Role, rebalance_seconds, rebalances};
 use crate::wire::WireError;
@@ -54,14 +53,20 @@ pub enum WorkerEnd {
     /// A newer producer of its transactional id lives.
     #[error("{0}")]
     Fenced(Failure),
+    /// Another worker took this one's name: a replacement lives.
+    #[error(
+        "member `{0}` of the group has this worker's name: it was replaced and stops. If nobody replaced it on \
+         purpose, give each process a delivery.instance of its own"
+    )]
+    Replaced(String),
     /// The consumer cannot go on.
     #[error(transparent)]
     Consumer(#[from] ConsumerFault),
     /// The producer cannot be connected.
     #[error(transparent)]
     Producer(Failure),
-    /// A table cannot go on.
-    #[error("{0}")]
+    /// The table cannot go on.
+    #[error("the preferences table failed: {0}")]
     Table(String),
     /// A record of ours does not fit our own schema.
     #[error("{0}")]
@@ -76,8 +81,15 @@ impl WorkerEnd {
     pub fn may_restart(&self) -> bool {
         match self {
             // The table is not started again with the worker.
-            WorkerEnd::Stopped | WorkerEnd::Fenced(_) | WorkerEnd::Table(_) | WorkerEnd::Panicked => false,
-            WorkerEnd::Consumer(fault) => !matches!(fault, ConsumerFault::OffsetLost { .. } | ConsumerFault::Denied(_)),
+            WorkerEnd::Stopped
+            | WorkerEnd::Fenced(_)
+            | WorkerEnd::Replaced(_)
+            | WorkerEnd::Table(_)
+            | WorkerEnd::Panicked => false,
+            WorkerEnd::Consumer(fault) => !matches!(
+                fault,
+                ConsumerFault::OffsetLost { .. } | ConsumerFault::Replaced { .. } | ConsumerFault::Denied(_)
+            ),
             WorkerEnd::Producer(failure) => !matches!(failure, Failure::Denied(_)),
             WorkerEnd::Internal(_) => true,
         }
@@ -88,6 +100,7 @@ impl From<CommitEnd> for WorkerEnd {
     fn from(end: CommitEnd) -> Self {
         match end {
             CommitEnd::Fenced(failure) => WorkerEnd::Fenced(failure),
+            CommitEnd::Replaced(member) => WorkerEnd::Replaced(member),
             CommitEnd::Denied(failure) => WorkerEnd::Producer(failure),
             CommitEnd::Consumer(fault) => WorkerEnd::Consumer(fault),
         }
@@ -123,8 +136,6 @@ pub struct Worker {
     pub destinations: Destinations,
     /// Watched for lag.
     pub table: Table,
-    /// Watched for lag.
-    pub suppressions: SuppressionList,
     /// Time.
     pub clock: Clock,
     /// When.
@@ -197,6 +208,10 @@ impl Running {
 
     fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<(), WorkerEnd> {
         let worker = &mut self.worker;
+        if !partitions.is_empty() {
+            // Before the group's offsets are asked: what a predecessor left open is resolved then.
+            worker.committer.take_up(&worker.consumer.member())?;
+        }
         for start in worker.consumer.accept(partitions)? {
             if let Some(source) = worker.destinations.source(&start.partition.topic) {
                 worker.desk.assign(start.partition.clone(), source, committed(&start).as_ref());
@@ -365,8 +380,11 @@ impl Running {
     }
 
     fn may_start(&self) -> Result<bool, WorkerEnd> {
-        let fresh = is_fresh("preferences table", self.worker.table.state())?
-            && is_fresh("suppression list", self.worker.suppressions.state())?;
+        let fresh = match self.worker.table.state() {
+            TableState::Live { behind } => behind <= TABLE_LAG,
+            TableState::Restoring { .. } => false,
+            TableState::Failed(why) => return Err(WorkerEnd::Table(why)),
+        };
         Ok(fresh && self.trusted && self.worker.committer.is_well() && steady_now() >= self.registry_at)
     }
 
@@ -425,15 +443,6 @@ impl Running {
             tracing::warn!(abandoned, "calls did not end within the grace time; they may be made again");
         }
         self.settle()
-    }
-}
-
-/// Whether a table is near enough to its log's end to judge by.
-fn is_fresh(name: &str, state: TableState) -> Result<bool, WorkerEnd> {
-    match state {
-        TableState::Live { behind } => Ok(behind <= TABLE_LAG),
-        TableState::Restoring { .. } => Ok(false),
-        TableState::Failed(why) => Err(WorkerEnd::Table(format!("the {name} failed: {why}"))),
     }
 }
 

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::acl::{Kind as On, Operation};
 use super::client::{Context, Kind, base_config, hear_out, metadata};
 use super::denied::{Denied, Right};
+use super::native;
 use crate::config::Kafka;
 
 /// For one request to the controller or the brokers.
@@ -156,6 +157,20 @@ impl Admin {
             }
         }
         Ok(states)
+    }
+
+    /// The ids that these topics got when they were created, by name: empty where the broker gives topics none, and
+    /// without those that are not there. Blocks.
+    pub fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, AdminError> {
+        if topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        self.reach()?;
+        native::topic::ids(self.observer(), topics).map_err(|error| AdminError::Refused {
+            action: "describe",
+            topic: topics.join(", "),
+            cause: error.text,
+        })
     }
 
     /// Creates topics, in one request; the results are in the same order. One that exists already is an error.

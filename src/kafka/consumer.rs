@@ -1,7 +1,7 @@
 //! A member of a consumer group whose owner completes every rebalance itself.
 //!
-//! Invariants: offsets are committed by transactions alone; partitions start where the group stands (a partition the
-//! group never saw starts at its earliest record), and a position that the log no longer has is a fault, not a reset.
+//! Invariants: offsets are committed by transactions alone; partitions start where their owner says, or where the group
+//! stands, and a position that the log no longer has is a fault, not a reset.
 //! Runs on an OS thread of its owner: nothing here may be called from an async runtime.
 
 use std::collections::{HashMap, VecDeque};
@@ -20,15 +20,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaRespErr;
 
-use super::acl::{Kind as On, Operation};
-use super::beside::Beside;
 use super::client::{Diagnostics, Kind, base_config};
-use super::denied::{Denied, Right, principal_of};
+use super::denied::{Denied, principal_of};
+use super::member::{Member, Start, list_of};
 use super::record::{InRecord, OwnedRecord, TopicPartition};
 use super::transaction::GroupMetadata;
 use crate::config;
 use crate::telemetry::clock::steady_now;
-use crate::telemetry::faults::{self, Breakage, Point};
 
 /// A member silent for longer is taken for dead by the group.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,8 +56,10 @@ pub struct Settings<'a> {
     pub group: &'a str,
     /// Topics; one that begins with `^` is a regular expression.
     pub topics: &'a [String],
-    /// Static membership under this id (KIP-345), when set.
-    pub instance_id: Option<&'a str>,
+    /// What all lives of this member have in common, and no other member has: its client id.
+    pub name: &'a str,
+    /// Whether the member is a static one (KIP-345), under its name.
+    pub is_static: bool,
     /// How partitions are spread.
     pub assignor: Assignor,
     /// Bound on prefetched records, in KiB.
@@ -94,17 +94,6 @@ pub enum Rebalance {
     },
 }
 
-/// Where a newly assigned partition starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Start {
-    /// Which partition.
-    pub partition: TopicPartition,
-    /// The group's committed offset; `None` for a partition it never saw.
-    pub committed: Option<i64>,
-    /// The text committed with it.
-    pub metadata: String,
-}
-
 /// Why a consumer cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConsumerFault {
@@ -114,6 +103,17 @@ pub enum ConsumerFault {
          they were read. Decide where to go on and reset the group's offsets, then start again"
     )]
     OffsetLost {
+        /// The group.
+        group: String,
+        /// librdkafka's words.
+        why: String,
+    },
+    /// Another member joined under the same static membership.
+    #[error(
+        "group `{group}` has a newer member under this one's name; this one stops ({why}). If nobody replaced it on \
+         purpose, give each process an `instance` of its own"
+    )]
+    Replaced {
         /// The group.
         group: String,
         /// librdkafka's words.
@@ -136,9 +136,7 @@ pub enum ConsumerFault {
 
 /// A member of a group.
 pub struct GroupConsumer {
-    inner: Arc<BaseConsumer<Context>>,
-    group: String,
-    principal: String,
+    member: Arc<Member>,
     split: fn(&str) -> bool,
     queues: HashMap<TopicPartition, Split>,
     /// The rebalance that was handed out and is not completed yet.
@@ -174,7 +172,7 @@ impl GroupConsumer {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             // OffsetFetch waits for pending transactional offsets only with read_committed.
-            .set("isolation.level", isolation())
+            .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "error")
             // A stall is judged by this one, so it is not the operator's.
             .set("session.timeout.ms", SESSION_TIMEOUT_MS)
@@ -186,8 +184,10 @@ impl GroupConsumer {
                     Assignor::Range => "range",
                 },
             );
-        if let Some(id) = settings.instance_id {
-            config.set("group.instance.id", id);
+        let name = member_name(settings);
+        config.set("client.id", &name);
+        if settings.is_static {
+            config.set("group.instance.id", settings.name);
         }
         let context = Context {
             diagnostics: Diagnostics::default(),
@@ -198,20 +198,20 @@ impl GroupConsumer {
             .map_err(|error| fault("creating the client", &error))?;
         let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
         inner.subscribe(&topics).map_err(|error| fault("subscribing", &error))?;
-        Ok(GroupConsumer {
+        let member = Member {
             inner: Arc::new(inner),
             group: settings.group.to_owned(),
+            name,
             principal: principal_of(settings.kafka),
-            split: settings.split,
-            queues: HashMap::new(),
-            open: None,
-        })
+            leaving: AtomicBool::new(false),
+        };
+        Ok(GroupConsumer { member: Arc::new(member), split: settings.split, queues: HashMap::new(), open: None })
     }
 
     /// Serves the group and gives the next record of the partitions that are not split.
     pub fn poll(&mut self, timeout: Duration) -> Polled<'_> {
-        let polled = self.inner.poll(timeout);
-        if let Some(rebalance) = self.inner.context().rebalances.lock().pop_front() {
+        let polled = self.member.inner.poll(timeout);
+        if let Some(rebalance) = self.member.inner.context().rebalances.lock().pop_front() {
             // A record that came with it would be lost: none does, a poll that meets a rebalance ends with it.
             self.open = Some(rebalance.clone());
             return Polled::Rebalance(rebalance);
@@ -254,9 +254,12 @@ impl GroupConsumer {
 
     /// Errors that pass by themselves are logged by the client's events; the others end the consumer.
     fn polled_error(&self, error: &KafkaError) -> Option<ConsumerFault> {
-        let group = self.group.clone();
+        let group = self.member.group.clone();
         let why = error.to_string();
         match error {
+            KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) => {
+                return Some(ConsumerFault::Replaced { group, why });
+            }
             KafkaError::MessageConsumptionFatal(_) => {
                 return Some(ConsumerFault::Kafka { group, doing: "polling", why });
             }
@@ -267,55 +270,84 @@ impl GroupConsumer {
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
                 Some(ConsumerFault::OffsetLost { group, why })
             }
-            code => self.denied(code).map(ConsumerFault::Denied),
+            code => self.member.denied(code).map(ConsumerFault::Denied),
         }
     }
 
-    /// The right that is missing, when a code says so.
-    fn denied(&self, code: RDKafkaErrorCode) -> Option<Denied> {
-        match code {
-            RDKafkaErrorCode::GroupAuthorizationFailed => {
-                Some(Denied::lacks(&self.principal, Right::on(On::Group, &self.group, Operation::Read)))
-            }
-            // The topic's name is lost on the way here.
-            RDKafkaErrorCode::TopicAuthorizationFailed => {
-                Some(Denied::SomeTopic { principal: self.principal.clone(), operation: Operation::Read })
-            }
-            _ => None,
-        }
+    /// Asks the cluster for this member, on whatever thread. It must not outlive this consumer: whoever drops the last
+    /// of them leaves the group.
+    pub fn member(&self) -> Arc<Member> {
+        Arc::clone(&self.member)
     }
 
-    /// Completes an assignment: finds where the group stands, starts there, and tells where that is.
+    /// Completes an assignment: finds where the group stands, starts there (at the earliest record where it stands
+    /// nowhere), and tells where that is.
     ///
     /// # Errors
     /// [`ConsumerFault`] when the group's offsets cannot be learnt.
     pub fn accept(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Start>, ConsumerFault> {
-        faults::at(Point::Assigned);
         let starts = self.committed(partitions)?;
-        let mut list = TopicPartitionList::with_capacity(starts.len());
-        for start in &starts {
-            let offset = start.committed.map_or(Offset::Beginning, Offset::Offset);
-            list.add_partition_offset(&start.partition.topic, start.partition.partition, offset)
-                .map_err(|error| self.fault("assigning", &error))?;
-        }
-        // Before the fetchers run: what they fetch then never takes the way of the common queue, where it could be
-        // overtaken by what follows in the partition's own.
-        self.split_queues(partitions);
-        match self.inner.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.inner.incremental_assign(&list),
-            _ => self.inner.assign(&list),
-        }
-        .map_err(|error| self.fault("assigning", &error))?;
-        self.open = None;
+        let offset = |start: &Start| start.committed.map_or(Offset::Beginning, Offset::Offset);
+        self.assign(starts.iter().map(|start| (&start.partition, offset(start))))?;
         Ok(starts)
     }
 
-    fn split_queues(&mut self, partitions: &[TopicPartition]) {
-        for partition in partitions.iter().filter(|partition| (self.split)(&partition.topic)) {
-            if let Some(queue) = self.inner.split_partition_queue(&partition.topic, partition.partition) {
-                self.queues.insert(partition.clone(), Split { queue, early: VecDeque::new() });
-            }
+    /// Completes an assignment: each partition begins at its offset.
+    ///
+    /// # Errors
+    /// [`ConsumerFault`] when librdkafka refuses.
+    pub fn begin(&mut self, starts: &[(TopicPartition, i64)]) -> Result<(), ConsumerFault> {
+        self.assign(starts.iter().map(|(partition, offset)| (partition, Offset::Offset(*offset))))
+    }
+
+    fn assign<'p>(
+        &mut self,
+        starts: impl ExactSizeIterator<Item = (&'p TopicPartition, Offset)>,
+    ) -> Result<(), ConsumerFault> {
+        let mut list = TopicPartitionList::with_capacity(starts.len());
+        for (partition, offset) in starts {
+            list.add_partition_offset(&partition.topic, partition.partition, offset)
+                .map_err(|error| self.fault("assigning", &error))?;
+            // Before the fetchers run: what they fetch then never takes the way of the common queue, where it could be
+            // overtaken by what follows in the partition's own.
+            self.split_queue(partition);
         }
+        match self.inner().rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.inner().incremental_assign(&list),
+            _ => self.inner().assign(&list),
+        }
+        .map_err(|error| self.fault("assigning", &error))?;
+        self.open = None;
+        Ok(())
+    }
+
+    fn split_queue(&mut self, partition: &TopicPartition) {
+        if (self.split)(&partition.topic)
+            && let Some(queue) = self.inner().split_partition_queue(&partition.topic, partition.partition)
+        {
+            self.queues.insert(partition.clone(), Split { queue, early: VecDeque::new() });
+        }
+    }
+
+    /// Stops fetching these partitions; what was fetched already may still come, and once [resumed](Self::resume) a
+    /// partition has to be sought.
+    ///
+    /// # Errors
+    /// [`ConsumerFault`] when librdkafka refuses.
+    pub fn pause(&self, partitions: &[TopicPartition]) -> Result<(), ConsumerFault> {
+        self.inner().pause(&list_of(partitions)).map_err(|error| self.fault("pausing", &error))
+    }
+
+    /// Fetches these partitions again.
+    ///
+    /// # Errors
+    /// [`ConsumerFault`] when librdkafka refuses.
+    pub fn resume(&self, partitions: &[TopicPartition]) -> Result<(), ConsumerFault> {
+        self.inner().resume(&list_of(partitions)).map_err(|error| self.fault("resuming", &error))
+    }
+
+    fn inner(&self) -> &Arc<BaseConsumer<Context>> {
+        &self.member.inner
     }
 
     /// Completes a revocation.
@@ -323,13 +355,12 @@ impl GroupConsumer {
     /// # Errors
     /// [`ConsumerFault`] when librdkafka refuses.
     pub fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), ConsumerFault> {
-        faults::at(Point::Revoked);
         for partition in partitions {
             self.queues.remove(partition);
         }
-        match self.inner.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.inner.incremental_unassign(&list_of(partitions)),
-            _ => self.inner.unassign(),
+        match self.inner().rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.inner().incremental_unassign(&list_of(partitions)),
+            _ => self.inner().unassign(),
         }
         .map_err(|error| self.fault("unassigning", &error))?;
         self.open = None;
@@ -342,71 +373,36 @@ impl GroupConsumer {
     /// generation for a moment, and a broker takes offsets within a transaction from one without both, as from a
     /// producer that knows no groups.
     pub fn assignment_lost(&self) -> bool {
-        self.inner.assignment_lost()
+        self.inner().assignment_lost()
     }
 
-    /// Where the group stands, as the coordinator knows it once pending transactions are resolved.
+    /// See [`Member::committed`].
     ///
     /// # Errors
-    /// [`ConsumerFault`] when it does not tell within 60 s.
+    /// [`ConsumerFault`] as it says.
     pub fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Start>, ConsumerFault> {
-        let deadline = steady_now() + Duration::from_secs(60);
-        loop {
-            match self.try_committed(partitions) {
-                Ok(starts) => return Ok(starts),
-                Err(error) if steady_now() < deadline && may_pass(&error) => {
-                    tracing::debug!(group = %self.group, %error, "the group's offsets are not known yet");
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Err(error) => return Err(self.fault("fetching the group's offsets", &error)),
-            }
-        }
+        self.member.committed(partitions)
     }
 
-    fn try_committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Start>, KafkaError> {
-        if partitions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let committed = self.inner.committed_offsets(list_of(partitions), CALL_TIMEOUT)?;
-        committed
-            .elements()
-            .iter()
-            .map(|element| {
-                element.error()?;
-                Ok(Start {
-                    partition: TopicPartition::new(element.topic(), element.partition()),
-                    committed: match element.offset() {
-                        Offset::Offset(offset) => Some(offset),
-                        _ => None,
-                    },
-                    metadata: element.metadata().to_owned(),
-                })
-            })
-            .collect()
-    }
-
-    /// Goes back to where the group stands, after a transaction that was not committed.
+    /// Goes back, after a transaction that was not committed: reads each partition from its offset on.
     ///
     /// # Errors
-    /// [`ConsumerFault`] when the offsets cannot be learnt or sought.
-    pub fn rewind(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Start>, ConsumerFault> {
-        faults::at(Point::Rewinding);
-        let starts = self.committed(partitions)?;
-        for split in self.queues.values_mut() {
-            split.early.clear();
+    /// [`ConsumerFault`] when one cannot be sought.
+    pub fn rewind(&mut self, to: &[(TopicPartition, i64)]) -> Result<(), ConsumerFault> {
+        for (partition, offset) in to {
+            if let Some(split) = self.queues.get_mut(partition) {
+                split.early.clear();
+            }
+            self.seek(partition, Offset::Offset(*offset))?;
         }
-        for start in &starts {
-            let offset = start.committed.map_or(Offset::Beginning, Offset::Offset);
-            self.seek(&start.partition, offset)?;
-        }
-        Ok(starts)
+        Ok(())
     }
 
     /// A partition that was only just assigned answers "erroneous state" until its fetcher runs.
     fn seek(&self, partition: &TopicPartition, offset: Offset) -> Result<(), ConsumerFault> {
         let deadline = steady_now() + CALL_TIMEOUT;
         loop {
-            match self.inner.seek(&partition.topic, partition.partition, offset, CALL_TIMEOUT) {
+            match self.inner().seek(&partition.topic, partition.partition, offset, CALL_TIMEOUT) {
                 Ok(()) => return Ok(()),
                 Err(_) if steady_now() < deadline => std::thread::sleep(Duration::from_millis(20)),
                 Err(error) => return Err(self.fault("seeking", &error)),
@@ -419,73 +415,48 @@ impl GroupConsumer {
     /// # Errors
     /// [`ConsumerFault`] when the consumer is not in a group, which cannot be after `subscribe`.
     pub fn group_metadata(&self) -> Result<GroupMetadata, ConsumerFault> {
-        let with_name = |inner| GroupMetadata { inner, group: self.group.clone(), beside: Beside::of(&self.inner) };
-        self.inner.group_metadata().map(with_name).ok_or_else(|| ConsumerFault::Kafka {
-            group: self.group.clone(),
+        let with_name = |inner| GroupMetadata { inner, group: self.member.group.clone() };
+        self.inner().group_metadata().map(with_name).ok_or_else(|| ConsumerFault::Kafka {
+            group: self.member.group.clone(),
             doing: "reading the group's metadata",
             why: "there is none".to_owned(),
         })
     }
 
-    /// High watermark of a partition as the last fetch saw it, asked from the broker.
-    pub fn high_watermark(&self, partition: &TopicPartition) -> Option<i64> {
-        self.inner
-            .fetch_watermarks(&partition.topic, partition.partition, Duration::from_secs(1))
-            .ok()
-            .map(|(_, high)| high)
-    }
-
     /// The group.
     pub fn group(&self) -> &str {
-        &self.group
+        self.member.group()
     }
 
     fn fault(&self, doing: &'static str, error: &KafkaError) -> ConsumerFault {
-        if let Some(denied) = error.rdkafka_error_code().and_then(|code| self.denied(code)) {
-            return ConsumerFault::Denied(denied);
-        }
-        ConsumerFault::Kafka { group: self.group.clone(), doing, why: self.inner.context().diagnostics.explain(error) }
+        self.member.fault(doing, error)
     }
 }
 
-/// Errors of an OffsetFetch that the coordinator gives while it moves, loads or waits for a transaction's end.
-fn may_pass(error: &KafkaError) -> bool {
-    !matches!(
-        error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed)
-    )
-}
-
-/// Aborted records are never read, except by the breakage that shows that tests would notice.
-fn isolation() -> &'static str {
-    if faults::broken(Breakage::ReadUncommitted) { "read_uncommitted" } else { "read_committed" }
-}
-
-fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        list.add_partition(&partition.topic, partition.partition);
-    }
-    list
+/// The name of a member as the group's other members see it: the operator's client id, if there is one, comes first.
+fn member_name(settings: &Settings<'_>) -> String {
+    let own = settings.kafka.properties.get("client.id").map_or("notilog", |id| id.reveal());
+    format!("{own}.{}", settings.name)
 }
 
 impl Drop for GroupConsumer {
     /// Leaves the group: nobody completes a rebalance from here on, so the context does. One that was handed out
     /// already is completed here: librdkafka's close would wait for that for ever.
     fn drop(&mut self) {
-        self.inner.context().closing.store(true, Ordering::SeqCst);
+        self.member.leaving.store(true, Ordering::SeqCst);
+        self.inner().context().closing.store(true, Ordering::SeqCst);
         // They hold the client too, and must not be the last to.
         self.queues.clear();
-        let cooperative = matches!(self.inner.rebalance_protocol(), RebalanceProtocol::Cooperative);
-        let noted = self.inner.context().rebalances.lock().pop_front();
+        let cooperative = matches!(self.inner().rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let noted = self.inner().context().rebalances.lock().pop_front();
         let completed = match self.open.take().or(noted) {
             None => Ok(()),
-            Some(Rebalance::Assigned(_)) if cooperative => self.inner.incremental_assign(&TopicPartitionList::new()),
-            Some(Rebalance::Assigned(_)) => self.inner.assign(&TopicPartitionList::new()),
+            Some(Rebalance::Assigned(_)) if cooperative => self.inner().incremental_assign(&TopicPartitionList::new()),
+            Some(Rebalance::Assigned(_)) => self.inner().assign(&TopicPartitionList::new()),
             Some(Rebalance::Revoked { partitions, .. }) if cooperative => {
-                self.inner.incremental_unassign(&list_of(&partitions))
+                self.inner().incremental_unassign(&list_of(&partitions))
             }
-            Some(Rebalance::Revoked { .. }) => self.inner.unassign(),
+            Some(Rebalance::Revoked { .. }) => self.inner().unassign(),
         };
         if let Err(error) = completed {
             tracing::debug!(%error, "leaving the group");
@@ -494,7 +465,7 @@ impl Drop for GroupConsumer {
 }
 
 pub(super) struct Context {
-    diagnostics: Diagnostics,
+    pub(super) diagnostics: Diagnostics,
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,
 }

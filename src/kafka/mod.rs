@@ -2,12 +2,12 @@
 
 pub mod acl;
 pub mod admin;
-mod beside;
 pub mod client;
 mod consumer;
 mod denied;
 mod heads;
 mod lag;
+mod member;
 mod missing;
 mod native;
 mod partition;
@@ -18,12 +18,11 @@ pub mod rights;
 pub mod table;
 mod transaction;
 
-pub use consumer::{
-    Assignor, ConsumerFault, GroupConsumer, Polled, Rebalance, SESSION_TIMEOUT, STALL, Settings, Start,
-};
+pub use consumer::{Assignor, ConsumerFault, GroupConsumer, Polled, Rebalance, SESSION_TIMEOUT, STALL, Settings};
 pub use denied::{Denied, Right, principal_of};
 pub use heads::HeldHeads;
 pub use lag::LagWatch;
+pub use member::{Bounds, Member, Membership, Start};
 pub use missing::MissingTopics;
 pub use partition::partition_of;
 pub use record::{InRecord, OutRecord, OwnedRecord, Position, TopicPartition};

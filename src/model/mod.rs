@@ -3,10 +3,12 @@
 //! Invariant: imports nothing of ours, does no I/O and reads no clock. The records borrow from the bytes they
 //! were decoded from, so that the hot path need not allocate; the Avro shapes are in `schemas/*.avsc`.
 
+mod audit;
 mod channel;
 mod decision;
 mod event;
 mod ids;
+mod inputs;
 mod open;
 mod outbound;
 mod policy;
@@ -16,15 +18,16 @@ mod reason;
 mod role;
 mod source;
 mod status;
-mod suppression;
 mod tiers;
 mod time;
 mod topics;
 
+pub use audit::{Action, AuditRecord};
 pub use channel::Channel;
 pub use decision::{Decision, DecisionOutcome, PreferencesRef, Rule, Verdict};
 pub use event::{Event, MAX_RECIPIENTS};
-pub use ids::{NotificationId, RecipientKey, endpoint_hash, event_key, suppression_key};
+pub use ids::{NotificationId, RecipientKey, endpoint_hash, event_key};
+pub use inputs::{Begun, Hold, InputKey, Known};
 pub use open::{Open, SmallMap};
 pub use outbound::{Fallback, Outbound};
 pub use policy::{CategoryPolicy, Ordering, Policy};
@@ -34,7 +37,6 @@ pub use reason::Reason;
 pub use role::{Role, Share};
 pub use source::SourceRule;
 pub use status::{DeliveryStatus, State};
-pub use suppression::{Suppression, SuppressionReason};
 pub use tiers::choose_tier;
 pub use time::Timestamp;
 pub use topics::{Class, Topics, format_delay, parse_delay};

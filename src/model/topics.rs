@@ -67,14 +67,14 @@ impl Topics {
         self.named("notify.preferences")
     }
 
-    /// `notify.suppressions`.
-    pub fn suppressions(&self) -> String {
-        self.named("notify.suppressions")
-    }
-
     /// `notify.policies`.
     pub fn policies(&self) -> String {
         self.named("notify.policies")
+    }
+
+    /// `notify.inputs`.
+    pub fn inputs(&self) -> String {
+        self.named("notify.inputs")
     }
 
     /// `notify.decisions`.

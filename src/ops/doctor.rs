@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::inputs::{self, Input};
 use super::schemas;
 use super::session::Session;
 use super::topics::{Partitions, desired_of, observe, plan};
@@ -16,7 +17,6 @@ use crate::kafka::admin::Admin;
 use crate::kafka::client::library_version;
 use crate::model::{CategoryPolicy, Policy};
 use crate::policy;
-use crate::suppression::Hashes;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -67,8 +67,8 @@ pub async fn examine(session: &Session) -> Vec<Finding> {
     let channels = channels(config, &mut findings);
     templates(config, policy.as_ref(), &channels, &mut findings);
     providers(&channels, &mut findings).await;
+    findings.extend(holds(session).await);
     findings.push(sources(config));
-    findings.push(suppressions(config));
     findings.push(zones());
     findings
 }
@@ -121,6 +121,22 @@ async fn topics(session: &Session, admin: &Admin, brokers: usize) -> Vec<Finding
     }
 }
 
+/// Input topics that are held. What cannot be asked was told before.
+async fn holds(session: &Session) -> Vec<Finding> {
+    const CHECK: &str = "inputs";
+    let Ok(inputs) = inputs::list(session).await else { return Vec::new() };
+    let held = |input: &Input| {
+        let hold = input.hold.as_ref()?;
+        let why = hold.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
+        let found = format!("{} is held since {} by {}{why}", input.topic, hold.since, hold.by);
+        let advice =
+            format!("mend the producer, see `notilog dlq ls events`, then `notilog inputs resume {}`", input.topic);
+        Some(Finding::fault(CHECK, found, advice))
+    };
+    let findings: Vec<Finding> = inputs.iter().filter_map(held).collect();
+    if findings.is_empty() { vec![Finding::ok(CHECK, "none is held")] } else { findings }
+}
+
 async fn registry(session: &Session) -> Vec<Finding> {
     let registry = session.registry();
     if let Err(error) = registry.ping().await {
@@ -157,7 +173,7 @@ fn channels(config: &Config, findings: &mut Vec<Finding>) -> Vec<Arc<dyn Channel
     const CHECK: &str = "channels";
     match channel::build(&config.channels) {
         Ok(channels) if channels.is_empty() => {
-            let advice = "add a section like [channels.email] or [channels.webhook] to deliver";
+            let advice = "add [channels.email], [channels.telegram] or [channels.webhook] to deliver";
             findings.push(Finding::notice(CHECK, "none is configured", advice));
             channels
         }
@@ -223,21 +239,6 @@ fn sources(config: &Config) -> Finding {
         );
     }
     Finding::ok(CHECK, format!("{} rules", config.sources.len()))
-}
-
-fn suppressions(config: &Config) -> Finding {
-    const CHECK: &str = "suppressions";
-    match Hashes::new(&config.suppressions) {
-        Ok(Some(hashes)) => {
-            let ids: Vec<&str> = hashes.key_ids().collect();
-            Finding::ok(CHECK, format!("addresses are hashed with key {}", ids.join(", earlier ones ")))
-        }
-        Ok(None) => {
-            let advice = "set suppressions.key, the same for all roles, to stop sending to addresses that bounced";
-            Finding::notice(CHECK, "there is no suppression list: no key is set", advice)
-        }
-        Err(error) => Finding::fault(CHECK, error.to_string(), "set a longer one"),
-    }
 }
 
 fn zones() -> Finding {

@@ -237,8 +237,7 @@ mod tests {
                 "notilog.v1.Preferences",
                 "notilog.v1.Outbound",
                 "notilog.v1.Decision",
-                "notilog.v1.DeliveryStatus",
-                "notilog.v1.Suppression"
+                "notilog.v1.DeliveryStatus"
             ]
         );
     }

@@ -87,6 +87,11 @@ impl RouterMetrics {
         names::rebalance_seconds(Role::Router).record(took.as_secs_f64());
     }
 
+    /// New partitions were taken up; routing stood still for `took` once more.
+    pub fn placed(&self, took: Duration) {
+        names::rebalance_seconds(Role::Router).record(took.as_secs_f64());
+    }
+
     /// Routing stood still.
     pub fn waited(&self, cause: RouterWait, took: Duration) {
         names::router_wait(cause).increment(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));

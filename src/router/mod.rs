@@ -4,11 +4,15 @@
 //! supervises them. What a shard does is in `shard.rs`; what follows from one record in `pipeline.rs`.
 
 mod batch;
+mod holding;
 mod input;
 mod metrics;
 mod outputs;
 mod pipeline;
+mod placing;
+mod register;
 mod shard;
+mod standing;
 mod supervisor;
 
 use std::sync::Arc;
@@ -25,12 +29,13 @@ use crate::kafka::rights::RightsWatch;
 use crate::kafka::{LagWatch, Table, TableError, TableSettings, TableState};
 use crate::model::{Policy, Role, Topics};
 use crate::policy;
-use crate::suppression::{self, SuppressionList};
 use crate::telemetry::clock::Clock;
-use crate::telemetry::faults::{self, Breakage};
 use crate::telemetry::health::{Condition, Readiness};
 use crate::wire::{SchemaSource, WriterIds};
+use placing::Places;
+use register::Register;
 
+pub use standing::{Restart, When};
 pub use supervisor::SupervisorError;
 
 /// What the router needs from outside.
@@ -45,6 +50,8 @@ pub struct Setup {
     pub writer_ids: WriterIds,
     /// Time.
     pub clock: Clock,
+    /// Where to go on in inputs whose place is lost, when an operator says so.
+    pub restart: Restart,
     /// Told how far the router is.
     pub readiness: Readiness,
     /// Cancelled to stop.
@@ -66,18 +73,17 @@ pub enum RouterError {
     /// The policy bundle cannot be kept.
     #[error("keeping the policy bundle: {0}")]
     KeepPolicy(#[from] ProduceError),
-    /// The preferences table cannot be started.
+    /// A table cannot be started.
     #[error(transparent)]
     StartTable(#[from] TableError),
-    /// The preferences table cannot be read.
-    #[error("the preferences table cannot be read: {0}")]
-    Table(String),
-    /// The suppression list cannot be started.
-    #[error(transparent)]
-    StartSuppressions(#[from] suppression::StartError),
-    /// The suppression list cannot be read.
-    #[error("the suppression list cannot be read: {0}")]
-    Suppressions(String),
+    /// A table cannot be read.
+    #[error("the table of {topic} cannot be read: {why}")]
+    Table {
+        /// Its topic.
+        topic: String,
+        /// Why.
+        why: String,
+    },
     /// The shards ended.
     #[error(transparent)]
     Shards(#[from] SupervisorError),
@@ -90,12 +96,19 @@ pub enum RouterError {
 pub fn run(setup: Setup) -> impl Future<Output = Result<(), RouterError>> {
     // Now, and not when first polled: nobody may take the process for ready in between.
     let restored = setup.readiness.condition("router: preferences table");
-    let listed = setup.readiness.condition("router: suppression list");
+    let known = setup.readiness.condition("router: what is known of the inputs");
     let assigned = setup.readiness.condition("router: partitions");
-    route(setup, restored, listed, assigned)
+    route(setup, Conditions { restored, known, assigned })
 }
 
-async fn route(setup: Setup, restored: Condition, listed: Condition, assigned: Condition) -> Result<(), RouterError> {
+/// What has to hold before events are routed.
+struct Conditions {
+    restored: Condition,
+    known: Condition,
+    assigned: Condition,
+}
+
+async fn route(setup: Setup, conditions: Conditions) -> Result<(), RouterError> {
     let topics = Topics::new(&setup.config.kafka.topic_prefix);
     let rights = RightsWatch::start(Role::Router, &setup.config, &setup.config.topics.channels, &setup.stop).await?;
     let setup = Setup { stop: rights.stop(), ..setup };
@@ -104,16 +117,18 @@ async fn route(setup: Setup, restored: Condition, listed: Condition, assigned: C
     let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone())
         .kept_in(&setup.config.state);
     let (table, guard) = Table::start(&setup.config.kafka, settings)?;
-    let (suppressions, list_guard) =
-        SuppressionList::start(&setup.config.kafka, &setup.config.suppressions, setup.clock.clone())?;
-    let live = restore(&table, &restored, &setup.stop).await? && list(&suppressions, &listed, &setup.stop).await?;
-    if !live {
+    let settings = TableSettings::new(topics.inputs(), "notify.inputs", setup.clock.clone());
+    let (inputs, inputs_guard) = Table::start(&setup.config.kafka, settings)?;
+    let restored = restore(&inputs, &topics.inputs(), &conditions.known, &setup.stop).await?
+        && restore(&table, &topics.preferences(), &conditions.restored, &setup.stop).await?;
+    if !restored {
         return Ok(rights.end(false).await?);
     }
+    let places = places(&setup, &topics, inputs).await?;
     let _lag = watch_lag(&setup.config, &topics);
-    let ended = supervisor::supervise(&setup, &topics, table, suppressions, assigned).await;
+    let ended = supervisor::supervise(&setup, &topics, table, places, conditions.assigned).await;
     // Joins the tables' threads.
-    let _ = tokio::task::spawn_blocking(move || drop((guard, list_guard))).await;
+    let _ = tokio::task::spawn_blocking(move || drop((guard, inputs_guard))).await;
     // What a client was refused, said with the right's name, goes before how that ended the shards.
     rights.end(ended.is_err()).await?;
     Ok(ended?)
@@ -122,10 +137,7 @@ async fn route(setup: Setup, restored: Condition, listed: Condition, assigned: C
 /// Every topic that the router cannot do without.
 async fn check_topics(config: &Config, topics: &Topics) -> Result<(), RouterError> {
     let durations = |delays: &[Delay]| delays.iter().map(|delay| delay.0).collect::<Vec<Duration>>();
-    let mut needed = needed_topics(topics, &durations(&config.router.tiers));
-    if config.suppressions.key.is_some() {
-        needed.push(topics.suppressions());
-    }
+    let needed = needed_topics(topics, &durations(&config.router.tiers));
     let present = Admin::new(&config.kafka)?.list(topics.prefix()).await?;
     let missing: Vec<String> = needed.into_iter().filter(|topic| !present.contains_key(topic)).collect();
     if missing.is_empty() { Ok(()) } else { Err(RouterError::TopicsMissing(missing)) }
@@ -135,6 +147,8 @@ fn needed_topics(topics: &Topics, event_tiers: &[Duration]) -> Vec<String> {
     let mut needed = vec![
         topics.preferences(),
         topics.policies(),
+        topics.inputs(),
+        topics.audit(),
         topics.decisions(),
         topics.dlq_events(),
         topics.dlq_preferences(),
@@ -178,18 +192,49 @@ fn look_up(kafka: &crate::config::Kafka, topic: &str, key: &[u8]) -> Result<Opti
     reader::latest_of_key(kafka, topic, key)
 }
 
+/// What shards need to find out where partitions begin.
+async fn places(setup: &Setup, topics: &Topics, table: Table) -> Result<Places, RouterError> {
+    let (kafka, topic) = (setup.config.kafka.clone(), topics.inputs());
+    let asked = topic.clone();
+    let asking = tokio::task::spawn_blocking(move || {
+        let admin = Admin::new(&kafka)?;
+        let mut ids = admin.topic_ids(std::slice::from_ref(&asked))?;
+        Ok::<_, AdminError>((admin, ids.remove(&asked).unwrap_or_default()))
+    });
+    let (admin, id) = asking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    if !setup.restart.is_empty() {
+        tracing::warn!(
+            "--from is given: it counts for every place that is lost from now on, leave it out again when the router runs"
+        );
+    }
+    let kafka = Arc::new(setup.config.kafka.clone());
+    Ok(Places {
+        register: Register { topic: topic.into(), id: id.into(), table, kafka },
+        admin: Arc::new(admin),
+        restart: Arc::new(setup.restart.clone()),
+        prefix: topics.prefix().into(),
+        decisions: topics.decisions().into(),
+        audit: topics.audit().into(),
+        clock: setup.clock.clone(),
+    })
+}
+
 /// Waits until the table is restored; false when stopped before.
-async fn restore(table: &Table, restored: &Condition, stop: &CancellationToken) -> Result<bool, RouterError> {
+async fn restore(
+    table: &Table,
+    topic: &str,
+    restored: &Condition,
+    stop: &CancellationToken,
+) -> Result<bool, RouterError> {
     let mut ticks = 0u32;
     loop {
         match table.state() {
             TableState::Live { .. } => break,
-            TableState::Failed(why) => return Err(RouterError::Table(why)),
-            TableState::Restoring { .. } if faults::broken(Breakage::UnrestoredTable) => break,
+            TableState::Failed(why) => return Err(RouterError::Table { topic: topic.to_owned(), why }),
             TableState::Restoring { done, total } => {
                 restored.not_ready(format!("{done} of at most {total} records read"));
                 if ticks % 100 == 99 {
-                    tracing::info!(done, total, "restoring the preferences table");
+                    tracing::info!(topic, done, total, "restoring the table");
                 }
             }
         }
@@ -199,34 +244,8 @@ async fn restore(table: &Table, restored: &Condition, stop: &CancellationToken) 
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }
     }
-    tracing::info!(recipients = table.rows(), bytes = table.bytes(), "preferences table restored");
+    tracing::info!(topic, rows = table.rows(), bytes = table.bytes(), "table restored");
     restored.ready();
-    Ok(true)
-}
-
-/// Waits until the suppression list is restored, if there is one; false when stopped before.
-async fn list(
-    suppressions: &SuppressionList,
-    listed: &Condition,
-    stop: &CancellationToken,
-) -> Result<bool, RouterError> {
-    loop {
-        match suppressions.state() {
-            TableState::Live { .. } => break,
-            TableState::Failed(why) => return Err(RouterError::Suppressions(why)),
-            TableState::Restoring { done, total } => {
-                listed.not_ready(format!("{done} of at most {total} records read"));
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(false),
-            () = tokio::time::sleep(Duration::from_millis(20)) => {}
-        }
-    }
-    if let Some(table) = suppressions.table() {
-        tracing::info!(addresses = table.rows(), "suppression list restored");
-    }
-    listed.ready();
     Ok(true)
 }
 
@@ -239,9 +258,8 @@ fn watch_lag(config: &Config, topics: &Topics) -> LagWatch {
 }
 
 /// Rules that all shards share.
-fn rules(setup: &Setup, topics: &Topics, suppressions: SuppressionList) -> pipeline::Rules {
+fn rules(setup: &Setup, topics: &Topics) -> pipeline::Rules {
     pipeline::Rules {
-        suppressions,
         policy: setup.policy.clone(),
         sources: setup.config.source_rules(),
         zones: Zones::load(),

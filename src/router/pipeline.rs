@@ -17,7 +17,6 @@ use crate::model::{
     CategoryPolicy, Channel, Decision, DecisionOutcome, Event, NotificationId, Open, Outbound, Policy, Reason,
     RecipientKey, Rule, SourceRule, Timestamp, Verdict, endpoint_hash,
 };
-use crate::suppression::SuppressionList;
 use crate::telemetry::clock::Clock;
 use crate::wire::{Blame, DlqHeaders, Origin, Records, ReplayHeaders, TierHeaders, WireError, names};
 
@@ -29,8 +28,6 @@ pub struct Rules {
     pub sources: Vec<SourceRule>,
     /// Time zones.
     pub zones: Zones,
-    /// Addresses that nothing is sent to.
-    pub suppressions: SuppressionList,
     /// How long an event waits for its recipient's preferences.
     pub grace: Duration,
     /// Consumer group, for dead letters.
@@ -49,6 +46,16 @@ pub struct Pipeline {
     metrics: RouterMetrics,
     key: RecipientKey,
     preferences: Vec<u8>,
+    took: Took,
+}
+
+/// What became of the last record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Took {
+    /// It went to the dead letters.
+    pub dead: bool,
+    /// The topic it came from first, when it waited in a tier.
+    pub topic: Option<String>,
 }
 
 /// Why a record could not be processed: the transaction has to be given up.
@@ -82,8 +89,13 @@ impl Pipeline {
         outputs: Outputs,
         metrics: RouterMetrics,
     ) -> Self {
-        let (key, preferences) = (RecipientKey::default(), Vec::new());
-        Pipeline { rules, clock, table, records, outputs, metrics, key, preferences }
+        let (key, preferences, took) = (RecipientKey::default(), Vec::new(), Took::default());
+        Pipeline { rules, clock, table, records, outputs, metrics, key, preferences, took }
+    }
+
+    /// What became of the record that was processed last.
+    pub fn took(&self) -> &Took {
+        &self.took
     }
 
     /// Writes what follows from one record.
@@ -91,11 +103,15 @@ impl Pipeline {
     /// # Errors
     /// [`Halt`]; outputs of this record may already be in the transaction, which has to be aborted.
     pub fn process(&mut self, transaction: &mut Transaction, input: &Input<'_>) -> Result<(), Halt> {
+        self.took = Took::default();
         match input.kind(&self.rules.prefix) {
             Kind::Preferences => self.check_preferences(transaction, input),
             Kind::Event => self.event(transaction, input, TierHeaders::default()),
             Kind::RetriedEvent => match TierHeaders::parse(input.headers.iter().copied()) {
-                Ok(tier) => self.event(transaction, input, tier),
+                Ok(tier) => {
+                    self.took.topic = tier.original.as_ref().map(|origin| origin.topic.clone());
+                    self.event(transaction, input, tier)
+                }
                 Err(error) => self.dead_event(transaction, input, Reason::InvalidEvent, &error.to_string()),
             },
         }
@@ -106,6 +122,9 @@ impl Pipeline {
     /// # Errors
     /// [`Halt`] when not even that can be written.
     pub fn bury(&mut self, transaction: &mut Transaction, input: &Input<'_>, fault: RecordFault) -> Result<(), Halt> {
+        let origin = || TierHeaders::parse(input.headers.iter().copied()).ok().and_then(|tier| tier.original);
+        let topic = (input.kind(&self.rules.prefix) == Kind::RetriedEvent).then(origin).flatten();
+        self.took = Took { dead: false, topic: topic.map(|origin| origin.topic) };
         let reason = match fault {
             RecordFault::TooLarge => Reason::TooLarge,
             RecordFault::TopicMissing => Reason::TopicMissing,
@@ -194,9 +213,7 @@ impl Pipeline {
         let recipient = joined.recipient(occasion.event.tenant, user, occasion.grace_until);
         let mut conclusions = Vec::with_capacity(4);
         let rules = Arc::clone(&self.rules);
-        let tenant = occasion.event.tenant;
-        let suppressed = |channel, address: &str| rules.suppressions.contains(tenant, channel, address);
-        let at = Circumstances { suppressed: &suppressed, ..Circumstances::new(occasion.now, &rules.zones) };
+        let at = Circumstances::new(occasion.now, &rules.zones);
         decide_recipient(&Subject::of_event(occasion.event), occasion.category, recipient, &at, &mut conclusions);
         let mut waits = false;
         for (index, conclusion) in conclusions.iter().enumerate() {
@@ -437,6 +454,7 @@ impl Pipeline {
         reason: Reason,
         message: &str,
     ) -> Result<(), Halt> {
+        self.took.dead = true;
         self.metrics.dead(topic, reason);
         let letter = DlqHeaders {
             topic: input.topic,

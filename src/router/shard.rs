@@ -2,27 +2,42 @@
 //! produce.
 //!
 //! Invariants: an input offset is committed only in the transaction that holds its outputs; after a transaction that
-//! was not committed the input is rewound to where the group stands; a producer whose result is unknown is replaced,
-//! a fenced one ends the shard for good.
+//! was not committed the input is rewound to where the group stands. The transactional id is taken up only as a member
+//! of the group that was given partitions: a producer whose result is unknown is replaced, and one that was fenced ends
+//! the shard, as long as nobody else is in the group under this shard's name; otherwise the shard ends for good.
+//!
+//! | file | is |
+//! |---|---|
+//! | `shard` | the loop: poll, process, commit, recover |
+//! | `shard/partitions` | which partitions, from where: rebalances, beginnings, going back |
+//! | `shard/holds` | topics of which nothing more is taken |
+//! | `shard/end` | why a shard ended |
 
+mod end;
+mod holds;
+mod partitions;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Bisection, Step, poll_timeout};
-use super::input::{Input, is_event_tier};
+use super::holding::Shares;
+use super::input::Input;
 use super::metrics::RouterMetrics;
 use super::outputs::OutputError;
 use super::pipeline::{Halt, Pipeline};
+use super::placing::{First, Places, Placing};
 use crate::kafka::{
-    ConsumerFault, Ended, Failure, GroupConsumer, HeldHeads, OwnedRecord, Polled, Rebalance, TRANSACTION_TIMEOUT,
-    Table, TableState, TopicPartition, Transaction, TransactionalProducer,
+    Ended, Failure, GroupConsumer, HeldHeads, Membership, OwnedRecord, Polled, Table, TableState, TopicPartition,
+    Transaction, TransactionalProducer,
 };
-use crate::model::parse_delay;
-use crate::suppression::SuppressionList;
 use crate::telemetry::clock::{Clock, steady_now};
-use crate::telemetry::faults::{self, Breakage};
-use crate::telemetry::metrics::{Rebalance as RebalanceKind, RouterWait};
+use crate::telemetry::metrics::RouterWait;
+
+pub use end::ShardEnd;
+use holds::Holds;
 
 /// While the table is further behind its log, routing waits.
 const TABLE_LAG: Duration = Duration::from_secs(1);
@@ -52,10 +67,15 @@ pub struct Shard {
     pub pipeline: Pipeline,
     /// Watched for lag.
     pub table: Table,
-    /// Watched for lag.
-    pub suppressions: SuppressionList,
     /// Makes a producer of this shard's transactional id.
     pub connect: Box<dyn Fn() -> Result<TransactionalProducer, Failure> + Send>,
+    /// Whether this is the shard's first life in this process: a process that is started takes its ids over from
+    /// whoever had them, which is what a replacement is for.
+    pub takes_over: bool,
+    /// Where partitions begin.
+    pub places: Places,
+    /// When too much of a topic goes to the dead letters.
+    pub shares: Shares,
     /// A transaction is committed at the latest after this.
     pub commit_interval: Duration,
     /// A transaction holds at most this many input records.
@@ -70,48 +90,10 @@ pub struct Shard {
     pub stop: Arc<AtomicBool>,
 }
 
-/// Why a shard ended.
-#[derive(Debug, thiserror::Error)]
-pub enum ShardEnd {
-    /// It was told to.
-    #[error("stopped")]
-    Stopped,
-    /// A newer producer of its transactional id lives.
-    #[error("{0}")]
-    Fenced(Failure),
-    /// The consumer cannot go on.
-    #[error(transparent)]
-    Consumer(#[from] ConsumerFault),
-    /// The producer cannot go on.
-    #[error(transparent)]
-    Producer(Failure),
-    /// A table cannot go on.
-    #[error("{0}")]
-    Table(String),
-    /// A dead letter cannot be written either.
-    #[error("neither the outputs of a record nor its dead letter can be written: {0}. Mend that, then start again")]
-    Stuck(Failure),
-    /// A record of ours does not fit our own schema.
-    #[error("{0}")]
-    Internal(String),
-}
-
-impl ShardEnd {
-    /// Whether a new shard may take its place after a while.
-    pub fn may_restart(&self) -> bool {
-        match self {
-            // The table is not started again with the shard.
-            ShardEnd::Stopped | ShardEnd::Fenced(_) | ShardEnd::Table(_) => false,
-            ShardEnd::Consumer(fault) => !matches!(fault, ConsumerFault::OffsetLost { .. } | ConsumerFault::Denied(_)),
-            ShardEnd::Producer(failure) => !matches!(failure, Failure::Denied(_)),
-            ShardEnd::Stuck(_) | ShardEnd::Internal(_) => true,
-        }
-    }
-}
-
 /// The producer: between transactions, or within one. Moving it out to commit or abort leaves `Gone` until the result
 /// is known, so that nothing can be produced meanwhile.
 enum Stage {
+    /// None yet, or its result is not known.
     Gone,
     Ready(TransactionalProducer),
     Open(Transaction),
@@ -119,6 +101,8 @@ enum Stage {
 
 /// A shard at work.
 struct Running {
+    /// Dropped before the consumer, which it asks.
+    placing: Option<Placing>,
     shard: Shard,
     stage: Stage,
     batch: Batch,
@@ -126,26 +110,29 @@ struct Running {
     heads: HeldHeads,
     /// The held heads are not looked at before.
     heads_at: Instant,
-    owned: Vec<TopicPartition>,
+    /// Our partitions, and where the group stands in each as far as we know.
+    owned: BTreeMap<TopicPartition, i64>,
+    /// Beginnings that are not committed yet.
+    firsts: BTreeMap<TopicPartition, (i64, First)>,
+    holds: Holds,
 }
 
 impl Shard {
     /// Works until told to stop or unable to go on; leaves the group.
     pub fn run(self) -> ShardEnd {
-        let producer = match (self.connect)() {
-            Ok(producer) => producer,
-            Err(failure @ Failure::Fenced { .. }) => return ShardEnd::Fenced(failure),
-            Err(failure) => return ShardEnd::Producer(failure),
-        };
         let bisection = Bisection::new(self.max_records);
+        let holds = Holds::new(self.places.register.clone(), self.consumer.group(), self.clock.clone());
         let mut running = Running {
+            placing: None,
             shard: self,
-            stage: Stage::Ready(producer),
+            stage: Stage::Gone,
             batch: Batch::default(),
             bisection,
             heads: HeldHeads::default(),
             heads_at: steady_now(),
-            owned: Vec::new(),
+            owned: BTreeMap::new(),
+            firsts: BTreeMap::new(),
+            holds,
         };
         match running.work() {
             Err(end) => end,
@@ -165,6 +152,8 @@ impl Running {
             }
             self.step()?;
             self.take_due()?;
+            self.place()?;
+            self.follow_holds()?;
             if self.is_full() {
                 self.commit()?;
             }
@@ -175,14 +164,20 @@ impl Running {
     /// One poll and what follows from it.
     fn step(&mut self) -> Result<(), ShardEnd> {
         let timeout = poll_timeout(self.batch.opened(), steady_now(), self.shard.commit_interval, IDLE, DRY);
-        let result = match self.shard.consumer.poll(timeout) {
+        let Running { shard, stage, batch, bisection, holds, .. } = self;
+        let result = match shard.consumer.poll(timeout) {
+            // Fetched before the topic was held; it comes again when it goes on.
+            Polled::Record(record) if holds.holds(record.topic()) => return Ok(()),
             Polled::Record(record) => {
                 let input = Input::from(&record);
-                process(&mut self.shard.pipeline, &mut self.stage, &mut self.batch, &self.bisection, &input)
+                process(&mut shard.pipeline, stage, batch, bisection, &input).map(|()| {
+                    let topic = shard.pipeline.took().topic.as_deref().unwrap_or(input.topic);
+                    holds.note(&mut shard.shares, topic, shard.pipeline.took().dead);
+                })
             }
             Polled::Rebalance(rebalance) => return self.rebalance(rebalance),
             Polled::Idle => return self.commit(),
-            Polled::Fault(fault) => return Err(fault.into()),
+            Polled::Fault(fault) => return Err(self.fault(fault)),
         };
         self.settle(result)
     }
@@ -206,7 +201,11 @@ impl Running {
 
     fn process_owned(&mut self, record: &OwnedRecord) -> Result<(), Halted> {
         let input = Input::from(record);
-        process(&mut self.shard.pipeline, &mut self.stage, &mut self.batch, &self.bisection, &input)
+        process(&mut self.shard.pipeline, &mut self.stage, &mut self.batch, &self.bisection, &input)?;
+        let took = self.shard.pipeline.took();
+        let topic = took.topic.as_deref().unwrap_or(input.topic);
+        self.holds.note(&mut self.shard.shares, topic, took.dead);
+        Ok(())
     }
 
     fn settle(&mut self, result: Result<(), Halted>) -> Result<(), ShardEnd> {
@@ -226,11 +225,13 @@ impl Running {
     fn is_full(&self) -> bool {
         let limit = self.bisection.limit();
         self.batch.inputs() >= limit
+            || self.holds.is_due()
             || self.batch.opened().is_some_and(|opened| opened.elapsed() >= self.shard.commit_interval)
     }
 
-    /// Commits what is open, if anything is.
+    /// Commits what is open, if anything is, and what has to be told of: beginnings and holds.
     fn commit(&mut self) -> Result<(), ShardEnd> {
+        self.tell()?;
         let transaction = match std::mem::replace(&mut self.stage, Stage::Gone) {
             Stage::Open(transaction) => transaction,
             Stage::Ready(producer) => {
@@ -238,12 +239,9 @@ impl Running {
                 self.stage = Stage::Ready(producer);
                 return Ok(());
             }
-            Stage::Gone => {
-                self.stage = Stage::Ready(self.connect()?);
-                return Ok(());
-            }
+            Stage::Gone => return Ok(()),
         };
-        let positions = self.batch.positions();
+        let positions = self.positions();
         let group = self.shard.consumer.group_metadata()?;
         if self.shard.consumer.assignment_lost() {
             let ended = transaction.abort(Failure::Group("the assignment was lost".to_owned()));
@@ -256,7 +254,9 @@ impl Running {
                 self.stage = Stage::Ready(producer);
                 self.batch = Batch::default();
                 self.bisection.committed(&positions);
-                Ok(())
+                self.stands(&positions);
+                self.shard.shares.committed(steady_now());
+                self.hold_told()
             }
             other => {
                 let culprit = self.batch.only_input();
@@ -288,12 +288,12 @@ impl Running {
     /// `culprit` is the record to blame when the fault is a record's, if it is known which.
     fn recover(&mut self, ended: Ended, culprit: Option<Place>) -> Result<(), ShardEnd> {
         let age = self.batch.opened().map_or(Duration::ZERO, |opened| opened.elapsed());
-        let failure = match timed_out_is_unknown(ended, age) {
+        let failure = match ended {
             Ended::Committed(producer) => {
                 self.stage = Stage::Ready(producer);
                 return Ok(());
             }
-            Ended::Fenced(failure) => return Err(ShardEnd::Fenced(failure)),
+            Ended::Fenced(failure) => return Err(self.fenced(failure, age)),
             Ended::Aborted(producer, failure) => {
                 self.stage = Stage::Ready(producer);
                 failure
@@ -314,73 +314,34 @@ impl Running {
             return Err(ShardEnd::Producer(failure));
         }
         self.batch = Batch::default();
+        self.shard.shares.given_up();
+        self.holds.given_up();
         self.rewind()
     }
 
-    fn rewind(&mut self) -> Result<(), ShardEnd> {
-        if faults::broken(Breakage::NoRewind) {
-            return Ok(());
+    /// The producer was told that a newer one lives; see [`Member::may_follow_fenced`](crate::kafka::Member).
+    fn fenced(&self, failure: Failure, age: Duration) -> ShardEnd {
+        match self.shard.consumer.member().may_follow_fenced(age) {
+            Ok(true) => ShardEnd::StoodStill(failure),
+            Ok(false) => ShardEnd::Fenced(failure),
+            Err(fault) => fault.into(),
         }
-        self.heads.clear();
-        self.shard.consumer.rewind(&self.owned)?;
-        Ok(())
     }
 
-    fn connect(&self) -> Result<TransactionalProducer, ShardEnd> {
+    /// Takes up the transactional id.
+    fn connect(&mut self) -> Result<TransactionalProducer, ShardEnd> {
+        if !self.shard.takes_over {
+            match self.shard.consumer.member().membership()? {
+                Membership::Alone => {}
+                Membership::Rival(member) => return Err(ShardEnd::Replaced { member }),
+                Membership::Outside => return Err(ShardEnd::Outside),
+            }
+        }
+        self.shard.takes_over = false;
         (self.shard.connect)().map_err(|failure| match failure {
             Failure::Fenced { .. } => ShardEnd::Fenced(failure),
             other => ShardEnd::Producer(other),
         })
-    }
-
-    fn rebalance(&mut self, rebalance: Rebalance) -> Result<(), ShardEnd> {
-        let begun = steady_now();
-        let kind = match &rebalance {
-            Rebalance::Assigned(_) => RebalanceKind::Assigned,
-            Rebalance::Revoked { lost: true, .. } => RebalanceKind::Lost,
-            Rebalance::Revoked { .. } => RebalanceKind::Revoked,
-        };
-        match rebalance {
-            Rebalance::Assigned(partitions) => {
-                tracing::info!(shard = self.shard.number, partitions = partitions.len(), "assigned");
-                // Learning where the group stands waits for others' open transactions; ours must not grow old by that.
-                self.commit()?;
-                self.shard.consumer.accept(&partitions)?;
-                for partition in &partitions {
-                    if let Some(delay) = tier_delay(&partition.topic) {
-                        self.heads.add(partition.clone(), delay);
-                    }
-                }
-                self.owned.extend(partitions);
-            }
-            Rebalance::Revoked { partitions, lost } => {
-                tracing::info!(shard = self.shard.number, partitions = partitions.len(), lost, "revoked");
-                if lost {
-                    self.give_up_lost(&partitions)?;
-                } else {
-                    self.commit()?;
-                    self.forget(&partitions);
-                }
-                self.shard.consumer.release(&partitions)?;
-            }
-        }
-        (self.shard.assigned)(self.owned.len());
-        self.shard.metrics.rebalanced(kind, begun.elapsed());
-        Ok(())
-    }
-
-    fn forget(&mut self, partitions: &[TopicPartition]) {
-        self.owned.retain(|owned| !partitions.contains(owned));
-        for partition in partitions {
-            self.heads.remove(partition);
-        }
-    }
-
-    /// Someone else may own them already: nothing of the open transaction may become visible.
-    fn give_up_lost(&mut self, partitions: &[TopicPartition]) -> Result<(), ShardEnd> {
-        // What is lost must not be sought when the rest is rewound.
-        self.forget(partitions);
-        self.abort(Failure::Group("the assignment was lost".to_owned()), None)
     }
 
     /// While the table is far behind its log, decisions would rest on old preferences. False when told to stop.
@@ -409,17 +370,11 @@ impl Running {
     }
 
     fn is_table_fresh(&self) -> Result<bool, ShardEnd> {
-        let tables =
-            [("preferences table", self.shard.table.state()), ("suppression list", self.shard.suppressions.state())];
-        for (name, state) in tables {
-            match state {
-                TableState::Live { behind } if behind <= TABLE_LAG => {}
-                TableState::Restoring { .. } if faults::broken(Breakage::UnrestoredTable) => {}
-                TableState::Live { .. } | TableState::Restoring { .. } => return Ok(false),
-                TableState::Failed(why) => return Err(ShardEnd::Table(format!("the {name} failed: {why}"))),
-            }
+        match self.shard.table.state() {
+            TableState::Live { behind } => Ok(behind <= TABLE_LAG),
+            TableState::Restoring { .. } => Ok(false),
+            TableState::Failed(why) => Err(ShardEnd::Table(why)),
         }
-        Ok(true)
     }
 
     /// The registry does not answer: nothing is lost, nothing goes to the DLQ, the same records come again. The group
@@ -436,9 +391,10 @@ impl Running {
 
     /// Stays in the group while nothing is routed; what it gives is dropped, so that a rewind has to follow.
     fn serve_group(&mut self) -> Result<(), ShardEnd> {
+        self.place()?;
         match self.shard.consumer.poll(Duration::from_millis(50)) {
             Polled::Rebalance(rebalance) => self.rebalance(rebalance),
-            Polled::Fault(fault) => Err(fault.into()),
+            Polled::Fault(fault) => Err(self.fault(fault)),
             Polled::Record(_) => {
                 std::thread::sleep(Duration::from_millis(50));
                 Ok(())
@@ -503,23 +459,6 @@ fn open<'s>(stage: &'s mut Stage, batch: &mut Batch) -> Result<&'s mut Transacti
     }
 }
 
-/// The delay of an event tier, by its topic's name.
-fn tier_delay(topic: &str) -> Option<Duration> {
-    is_event_tier(topic).then(|| topic.rsplit('.').next()).flatten().and_then(|delay| parse_delay(delay).ok())
-}
-
-/// A coordinator that gives up a transaction for its age bumps the producer's epoch, and the producer then hears that
-/// it is fenced, as if a newer one lived. A transaction that old, after a process stood still, is of unknown end, and
-/// its producer may be replaced; two shards that share an id by mistake fence each other much sooner.
-fn timed_out_is_unknown(ended: Ended, age: Duration) -> Ended {
-    match ended {
-        Ended::Fenced(failure) if age >= TRANSACTION_TIMEOUT || faults::broken(Breakage::RetakeAfterFence) => {
-            Ended::Unknown(failure)
-        }
-        other => other,
-    }
-}
-
 /// A word for the metric.
 fn cause_of(failure: &Failure) -> &'static str {
     match failure {
@@ -562,12 +501,5 @@ mod tests {
         assert_eq!(suspect(false, Some(place(7)), &mut batch(&[])), Some(place(7)), "an earlier output of its own");
         assert_eq!(suspect(false, None, &mut batch(&[7])), Some(place(7)));
         assert_eq!(suspect(false, None, &mut batch(&[7, 8])), None);
-    }
-
-    #[test]
-    fn a_fence_after_the_transactions_time_is_no_newer_producer() {
-        let fenced = || Ended::Fenced(Failure::Fenced { id: "id".to_owned(), code: "code".to_owned() });
-        assert!(matches!(timed_out_is_unknown(fenced(), Duration::from_secs(1)), Ended::Fenced(_)));
-        assert!(matches!(timed_out_is_unknown(fenced(), TRANSACTION_TIMEOUT), Ended::Unknown(_)));
     }
 }

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::holding::Shares;
 use super::metrics::RouterMetrics;
 use super::outputs::{OutputTopics, Outputs};
 use super::pipeline::{Pipeline, Rules};
+use super::placing::Places;
 use super::shard::{Shard, ShardEnd};
 use super::{Setup, input, rules};
 use crate::config::Delay;
 use crate::kafka::{Assignor, ConsumerFault, GroupConsumer, MissingTopics, Settings, Table, TransactionalProducer};
 use crate::model::Topics;
-use crate::suppression::SuppressionList;
 use crate::telemetry::clock::steady_now;
 use crate::telemetry::health::Condition;
 use crate::wire::{Encoders, Records};
@@ -78,11 +79,19 @@ impl Failures {
     }
 }
 
+/// Whether a shard was there before in this process.
+enum Life {
+    First,
+    /// It failed, and is started again after a pause.
+    Another(Duration),
+}
+
 /// What shards are made from.
 struct Plan<'s> {
     setup: &'s Setup,
     topics: &'s Topics,
     table: Table,
+    places: Places,
     rules: Arc<Rules>,
     partitions: Arc<Vec<AtomicUsize>>,
     assigned: Condition,
@@ -94,7 +103,7 @@ pub(super) async fn supervise(
     setup: &Setup,
     topics: &Topics,
     table: Table,
-    suppressions: SuppressionList,
+    places: Places,
     assigned: Condition,
 ) -> Result<(), SupervisorError> {
     let shards = setup.config.router.shards.max(1);
@@ -102,7 +111,8 @@ pub(super) async fn supervise(
         setup,
         topics,
         table,
-        rules: Arc::new(rules(setup, topics, suppressions)),
+        places,
+        rules: Arc::new(rules(setup, topics)),
         partitions: Arc::new((0..shards).map(|_| AtomicUsize::new(0)).collect()),
         assigned,
         stop: Arc::new(AtomicBool::new(false)),
@@ -110,7 +120,7 @@ pub(super) async fn supervise(
     let (ends, mut ended) = mpsc::unbounded_channel();
     let mut running = 0;
     for shard in 0..shards {
-        plan.start(shard, Duration::ZERO, ends.clone())?;
+        plan.start(shard, Life::First, ends.clone())?;
         running += 1;
     }
     let result = plan.watch(&mut ended, &ends, &mut running).await;
@@ -147,7 +157,7 @@ impl Plan<'_> {
                 return Err(SupervisorError::GaveUp { shard, failures: MAX_FAILURES, last: end });
             };
             tracing::error!(shard, %end, ?pause, "shard failed; it is started again after a pause");
-            self.start(shard, pause, ends.clone())?;
+            self.start(shard, Life::Another(pause), ends.clone())?;
             *running += 1;
         }
     }
@@ -155,10 +165,13 @@ impl Plan<'_> {
     fn start(
         &self,
         number: usize,
-        pause: Duration,
+        life: Life,
         ends: mpsc::UnboundedSender<(usize, ShardEnd)>,
     ) -> Result<(), SupervisorError> {
-        let recipe = self.recipe(number);
+        let (recipe, pause) = match life {
+            Life::First => (self.recipe(number, true), Duration::ZERO),
+            Life::Another(pause) => (self.recipe(number, false), pause),
+        };
         let stop = Arc::clone(&self.stop);
         std::thread::Builder::new()
             .name(format!("router-{number}"))
@@ -176,11 +189,15 @@ impl Plan<'_> {
     }
 
     /// How to make a shard, on its own thread.
-    fn recipe(&self, number: usize) -> impl FnOnce() -> Result<Shard, ConsumerFault> + Send + 'static {
+    fn recipe(
+        &self,
+        number: usize,
+        takes_over: bool,
+    ) -> impl FnOnce() -> Result<Shard, ConsumerFault> + Send + 'static {
         let config = Arc::clone(&self.setup.config);
         let (topics, table, rules) = (self.topics.clone(), self.table.clone(), Arc::clone(&self.rules));
         let (clock, schemas, ids) = (self.setup.clock.clone(), Arc::clone(&self.setup.schemas), self.setup.writer_ids);
-        let (stop, assigned) = (Arc::clone(&self.stop), self.assigned(number));
+        let (stop, assigned, places) = (Arc::clone(&self.stop), self.assigned(number), self.places.clone());
         move || {
             let durations = |delays: &[Delay]| delays.iter().map(|delay| delay.0).collect::<Vec<Duration>>();
             let event_tiers = durations(&config.router.tiers);
@@ -191,7 +208,8 @@ impl Plan<'_> {
                 kafka: &config.kafka,
                 group: &rules.group,
                 topics: &inputs,
-                instance_id: config.router.static_membership.then_some(id.as_str()),
+                name: &id,
+                is_static: config.router.static_membership,
                 assignor: Assignor::CooperativeSticky,
                 queue_kib: config.router.queue_kib,
                 split: input::is_event_tier,
@@ -200,7 +218,6 @@ impl Plan<'_> {
             let outputs = Outputs::new(names, Encoders::new(ids));
             let records = Records::new(schemas);
             let metrics = RouterMetrics::default();
-            let suppressions = rules.suppressions.clone();
             let pipeline = Pipeline::new(rules, clock.clone(), table.clone(), records, outputs, metrics);
             let missing = MissingTopics::default();
             let (commit_interval, max_records) =
@@ -210,8 +227,10 @@ impl Plan<'_> {
                 consumer,
                 pipeline,
                 table,
-                suppressions,
+                shares: Shares::new(config.router.hold_share_percent, config.router.hold_window.0),
                 connect: Box::new(move || TransactionalProducer::connect(&config.kafka, &id, LINGER, missing.clone())),
+                takes_over,
+                places,
                 commit_interval,
                 max_records,
                 clock,

@@ -93,7 +93,7 @@ metrics_enum! {
     TableSnapshots = "notilog_table_snapshots_total", Type::Counter, ["table", "outcome"], "Snapshots of a table: written, failed to be, loaded at start, or not used because damaged, foreign, aged, offsets or unreadable.";
     ConsumerLag = "notilog_consumer_lag_records", Type::Gauge, ["group", "topic", "partition"], "Records between the committed offset and the log end.";
     Rebalances = "notilog_rebalances_total", Type::Counter, ["role", "kind"], "Assignments, revocations and losses of partitions.";
-    RebalanceSeconds = "notilog_rebalance_seconds", Type::Histogram(CALL), ["role"], "How long a rebalance stopped the member's partitions.";
+    RebalanceSeconds = "notilog_rebalance_seconds", Type::Histogram(CALL), ["role"], "How long a change of the assignment stopped the partitions that stay, once for each step.";
     RouterWait = "notilog_router_wait_milliseconds_total", Type::Counter, ["cause"], "Milliseconds that a shard waited; cause is table or registry.";
     DecisionLatency = "notilog_decision_latency_seconds", Type::Histogram(END_TO_END), [], "From an event's time to its decision.";
     DeliveryLatency = "notilog_delivery_latency_seconds", Type::Histogram(END_TO_END), ["channel"], "From an event's time to the provider's acceptance.";

@@ -5,17 +5,18 @@
 #![expect(clippy::disallowed_methods, reason = "ports and folders of the services come from the environment")]
 
 mod channels;
-mod chat;
 mod cli;
 mod consuming;
 mod delivery;
 mod delivery_kill;
+mod fencing;
+mod holds;
 mod interop;
 mod kill;
+mod places;
 mod registry;
 mod router;
 mod secure;
 mod stand_in;
 mod support;
-mod suppressions;
 mod table;

@@ -1,12 +1,16 @@
-//! librdkafka's calls that rust-rdkafka does not wrap: about rights, and about what a topic is.
+//! librdkafka's calls that rust-rdkafka does not wrap: about rights, what a topic is, and who a member is.
 //!
 //! Invariants: everything that librdkafka makes for us is freed by the one [`Owned`] that holds it; what an event
 //! lends is copied before the event is freed; no pointer leaves this module. The calls block for at most about
 //! [`TIMEOUT`].
 
-#![expect(unsafe_code, reason = "rust-rdkafka 0.39 has no call for ACLs and descriptions of topics; librdkafka has")]
+#![expect(
+    unsafe_code,
+    reason = "rust-rdkafka 0.39 has no call for ACLs, descriptions of topics and member ids; librdkafka has"
+)]
 
 pub(super) mod acl;
+pub(super) mod group;
 pub(super) mod topic;
 
 use std::ffi::{CStr, CString, c_char, c_int};

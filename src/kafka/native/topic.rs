@@ -1,5 +1,6 @@
 //! What the cluster says of topics. What holds for the module above holds here.
 
+use std::collections::BTreeMap;
 use std::ffi::{CString, c_char};
 
 use rdkafka::bindings as rd;
@@ -25,6 +26,24 @@ pub(in crate::kafka) fn id(client: &BaseConsumer<Context>, topic: &str) -> Resul
         Err(NativeError::local(RDKafkaErrorCode::UnknownTopicOrPartition, "the broker says nothing of the topic"))
     })?;
     Ok(Some(id).filter(|id| !id.is_empty() && !id.starts_with(NO_ID)))
+}
+
+/// The ids that topics got when they were created, by name: empty where the broker gives topics none; without those
+/// that it does not describe.
+pub(in crate::kafka) fn ids(
+    client: &BaseConsumer<Context>,
+    topics: &[String],
+) -> Result<BTreeMap<String, String>, NativeError> {
+    let described = describe(client, topics, false, |topic| {
+        // SAFETY: `describe` lends a live description; name and id belong to it and are copied.
+        unsafe {
+            outcome(rd::rd_kafka_TopicDescription_error(topic)).ok()?;
+            let id = text(rd::rd_kafka_Uuid_base64str(rd::rd_kafka_TopicDescription_topic_id(topic)));
+            let id = if id.starts_with(NO_ID) { String::new() } else { id };
+            Some((text(rd::rd_kafka_TopicDescription_name(topic)), id))
+        }
+    })?;
+    Ok(described.into_iter().flatten().collect())
 }
 
 /// Asks for topics and hands each description, which is alive during the call only, to `read`.

@@ -1,8 +1,10 @@
 """A Kafka client that is not notilog's: confluent-kafka with its Avro serializers, for tests.
 
-client.py produce RECORD          lines of JSON on stdin: {"topic", "key", "value" | "raw" (hex) | neither, "headers"}
+client.py produce RECORD          lines of JSON on stdin: {"topic", "key", "value" | "raw" (hex) | neither, "headers", "partition"}
 client.py load TOPIC FIRST EVENTS USERS RATE   order events e-FIRST … for users u-0 …, keyed by recipient, RATE a second
 client.py count TOPIC...          records (not transaction markers) in these topics up to now, under read_committed
+client.py delete-group GROUP      a group without members, with all its offsets
+client.py delete-records TOPIC UNTIL   every record of a topic below this offset, in all partitions
 client.py read TOPIC...           every record up to now under read_committed, decoded, as lines of JSON
 """
 
@@ -13,6 +15,7 @@ import sys
 import time
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.schema_registry import SchemaRegistryClient, record_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -58,7 +61,8 @@ def produce(record):
         headers = [(name, text.encode()) for name, text in item.get("headers", {}).items()]
         while True:
             try:
-                producer.produce(topic, key=item.get("key"), value=value, headers=headers, on_delivery=report)
+                where = {"partition": item["partition"]} if "partition" in item else {}
+                producer.produce(topic, key=item.get("key"), value=value, headers=headers, on_delivery=report, **where)
                 break
             except BufferError:
                 producer.poll(0.1)
@@ -113,6 +117,31 @@ def load(topic, first, events, users, rate):
     left = producer.flush(60)
     if left:
         sys.exit(f"{left} events were not written")
+
+
+def delete_group(group):
+    client = AdminClient(CONNECTION)
+    # A member that just left may be listed for a moment.
+    for _ in range(50):
+        try:
+            client.delete_consumer_groups([group])[group].result(10)
+            return
+        except Exception as error:  # noqa: BLE001
+            last = error
+            time.sleep(0.5)
+    sys.exit(f"{group} stays: {last}")
+
+
+def delete_records(topic, until):
+    client = AdminClient(CONNECTION)
+    partitions = client.list_topics(topic).topics[topic].partitions
+    ends = Consumer({**CONNECTION, "group.id": "outside-reader"})
+    below = []
+    for partition in partitions:
+        _, high = ends.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+        below.append(TopicPartition(topic, partition, min(until, high)))
+    for future in client.delete_records(below).values():
+        future.result(10)
 
 
 def count(topics):
@@ -179,6 +208,8 @@ if __name__ == "__main__":
     {
         "produce": lambda: produce(arguments[0]),
         "load": lambda: load(arguments[0], *map(int, arguments[1:])),
+        "delete-group": lambda: delete_group(arguments[0]),
+        "delete-records": lambda: delete_records(arguments[0], int(arguments[1])),
         "count": lambda: count(arguments),
         "read": lambda: read(arguments),
     }[command]()
