@@ -13,6 +13,7 @@
 //! | [`registry`] | the schema registry's client | `model`, `config`, `telemetry`, `wire` |
 //! | [`channel`] | one file per channel, templates, guards | `model`, `config`, `telemetry` |
 //! | [`join`] | a recipient's preferences from the table, for the chain | `model`, `decide`, `wire`, `kafka` |
+//! | [`suppression`] | addresses that nothing is sent to | `model`, `config`, `telemetry`, `kafka` |
 //! | [`router`] | shards and their supervisor | all above |
 //! | [`delivery`] | workers, lanes, retry | all above but `router` |
 //! | [`ops`] | what operators do | all above |
@@ -33,5 +34,6 @@ pub mod ops;
 pub mod policy;
 pub mod registry;
 pub mod router;
+pub mod suppression;
 pub mod telemetry;
 pub mod wire;

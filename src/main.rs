@@ -1,5 +1,6 @@
 //! Parse, run one command.
 
 fn main() -> std::process::ExitCode {
+    notilog::telemetry::faults::arm();
     notilog::cli::main()
 }

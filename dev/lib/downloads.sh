@@ -50,7 +50,7 @@ fetch_for() {
   exec 8>"$NOTILOG_DOWNLOADS/.lock"
   flock 8
   (
-    [[ $names != *" kafka "* && $names != *" secure_kafka "* ]] || fetch_kafka_once
+    [[ ! $names =~ kafka|cluster ]] || fetch_kafka_once
     [[ $names != *" registry "* ]] || fetch_registry_once
   ) &
   jobs+=($!)

@@ -53,22 +53,28 @@ rootLogger.appenderRef.out.ref=out
 EOF
 }
 
-start_kafka() { start_broker kafka kafka_properties "${NOTILOG_KAFKA_JAVA_OPTS:--Xms256m -Xmx768m -XX:+UseSerialGC}"; }
+start_kafka() {
+  start_broker kafka kafka_properties "${NOTILOG_KAFKA_JAVA_OPTS:--Xms256m -Xmx768m -XX:+UseSerialGC}" \
+    "$(new_kafka_id)" --standalone
+}
 
-# start_broker NAME PROPERTIES JAVA_OPTIONS FORMAT_OPTION...: formats the storage of a node that has none, and starts it.
+# A Kafka id is 16 bytes in URL-safe base64; the first letter is ours, for it must not be a dash.
+new_kafka_id() { say "N$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 2-22)"; }
+
+# start_broker NAME PROPERTIES JAVA_OPTIONS CLUSTER_ID FORMAT_OPTION...: formats the storage of a node that has none,
+# and starts it.
 start_broker() {
-  local name=$1 properties=$2 java_options=$3 data jars=$NOTILOG_DOWNLOADS/kafka config
-  shift 3
+  local name=$1 properties=$2 java_options=$3 cluster=$4 data jars=$NOTILOG_DOWNLOADS/kafka config
+  shift 4
   data=$(data_dir "$name")
   config=$data/server.properties
   mkdir -p "$data/log"
   "$properties" >"$config"
   kafka_log4j >"$data/log4j2.properties"
   if [[ ! -f $data/log/meta.properties ]]; then
-    # A Kafka id is 16 bytes in URL-safe base64; the first letter is ours, for it must not be a dash.
     java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$jars/*" \
-      "-Dlog4j2.configurationFile=$data/log4j2.properties" kafka.tools.StorageTool format --standalone \
-      -t "N$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 2-22)" -c "$config" "$@" \
+      "-Dlog4j2.configurationFile=$data/log4j2.properties" kafka.tools.StorageTool format \
+      -t "$cluster" -c "$config" "$@" \
       >"$(log_file "$name-format")" 2>&1 ||
       die "Kafka's storage could not be formatted: see $(log_file "$name-format")"
   fi
@@ -77,14 +83,18 @@ start_broker() {
     -cp "$jars/*" kafka.Kafka "$config"
 }
 
-# True once the broker itself answers a Metadata request (version 1, no topics) and names a live broker.
-kafka_answers() {
+kafka_answers() { broker_answers "$NOTILOG_KAFKA_PORT"; }
+
+# broker_answers PORT: true once the broker itself answers a Metadata request (version 1, no topics) and names a live
+# broker.
+broker_answers() {
   local answer
   answer=$(
     exec 2>/dev/null
-    exec 3<>"/dev/tcp/127.0.0.1/$NOTILOG_KAFKA_PORT" || exit
+    exec 3<>"/dev/tcp/127.0.0.1/$1" || exit
     printf '\0\0\0\016\0\003\0\001\0\0\0\001\377\377\0\0\0\0' >&3
     timeout 2 head -c 12 <&3 | od -An -tx1 -j 8 | tr -d ' \n'
   )
-  [[ $answer == 00000001 ]]
+  # The count of brokers that live.
+  [[ $answer =~ ^0000000[1-9]$ ]]
 }

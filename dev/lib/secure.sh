@@ -72,7 +72,8 @@ start_secure_kafka() {
   (
     umask 077
     start_broker secure_kafka secure_kafka_properties \
-      "${NOTILOG_SECURE_KAFKA_JAVA_OPTS:--Xms128m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1}" "${scram[@]}"
+      "${NOTILOG_SECURE_KAFKA_JAVA_OPTS:--Xms128m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1}" \
+      "$(new_kafka_id)" --standalone "${scram[@]}"
   )
 }
 

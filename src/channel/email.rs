@@ -145,7 +145,7 @@ impl Channel for Email {
                 code: Some("250".to_owned()),
             },
             Err(Failure::Refused(reply)) => {
-                let code = Some(reply.code.to_string());
+                let code = Some(reply.to_string());
                 Outcome { result: verdict(stage, Failure::Refused(reply)), code }
             }
             Err(failure) => Outcome { result: verdict(stage, failure), code: None },

@@ -3,8 +3,11 @@
 //! Invariant: a channel knows providers, not Kafka; it never decides whether to send, never retries by itself and
 //! never logs an address or a body.
 
+pub mod chat;
 pub mod email;
+mod endpoint;
 pub mod guard;
+pub mod markup;
 mod setup;
 pub mod telegram;
 pub mod templates;
@@ -64,6 +67,24 @@ pub enum Content {
     Text { text: String, html: bool },
     /// Webhooks: the body as JSON text.
     Json(String),
+    /// Chats: text with some formatting, which each service writes in its own way.
+    Markup(markup::Document),
+    /// A message of chat-like channels, and buttons below it.
+    WithButtons {
+        /// What it says.
+        message: Box<Content>,
+        /// The buttons, row by row.
+        rows: Vec<Vec<Button>>,
+    },
+}
+
+/// A button that opens a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Button {
+    /// What stands on it.
+    pub text: String,
+    /// Where it leads.
+    pub url: url::Url,
 }
 
 /// What came of one call.

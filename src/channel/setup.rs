@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Channel;
+use super::chat::Chat;
 use super::email::Email;
 use super::telegram::Telegram;
 use super::webhook::Webhook;
@@ -22,6 +23,7 @@ pub fn build(config: &Channels) -> Result<Vec<Arc<dyn Channel>>, ChannelConfigEr
     registration.add(config.email.as_ref(), |email| Email::new(email, clock.clone()));
     registration.add(config.telegram.as_ref(), Telegram::new);
     registration.add(config.webhook.as_ref(), |webhook| Webhook::new(webhook, clock.clone()));
+    registration.add(config.chat.as_ref(), |chat| Chat::new(chat, clock.clone()));
     registration.finish()
 }
 

@@ -10,16 +10,18 @@ mod outcome;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use reqwest::{Client, Url};
 use serde::Serialize;
 use teloxide_core::payloads::{GetMe, SendMessage, SendMessageSetters};
 use teloxide_core::requests::Payload;
-use teloxide_core::types::{ChatId, ParseMode, Recipient};
+use teloxide_core::types::{ChatId, InlineKeyboardButton, InlineKeyboardMarkup, ParseMode, Recipient};
 
 use self::outcome::{Answer, Failure, verdict};
-use super::{Channel, ConfigProblem, Content, Message, Outcome, Verdict, connect_timeout};
+use super::markup::{Dialect, fit};
+use super::{Button, Channel, ConfigProblem, Content, Message, Outcome, Verdict, connect_timeout};
 use crate::config;
 use crate::model::{Channel as ChannelName, Reason};
 
@@ -140,13 +142,41 @@ fn failure(error: &reqwest::Error) -> Failure {
 }
 
 fn payload(message: &Message) -> Result<SendMessage, Reason> {
-    let Content::Text { text, html } = &message.content else { return Err(Reason::TemplateFailed) };
+    let (content, rows) = match &message.content {
+        Content::WithButtons { message, rows } => (message.as_ref(), rows.as_slice()),
+        content => (content, [].as_slice()),
+    };
+    let (text, html) = text(content)?;
     let recipient = recipient(&message.address).ok_or(Reason::AddressRefused)?;
-    if text.trim().is_empty() || visible(text, *html) > MAX_CHARACTERS {
+    if text.trim().is_empty() || visible(&text, html) > MAX_CHARACTERS {
         return Err(Reason::MessageRefused);
     }
-    let payload = SendMessage::new(recipient, text.clone());
-    Ok(if *html { payload.parse_mode(ParseMode::Html) } else { payload })
+    let mut payload = SendMessage::new(recipient, text);
+    if html {
+        payload = payload.parse_mode(ParseMode::Html);
+    }
+    if !rows.is_empty() {
+        payload = payload.reply_markup(keyboard(rows));
+    }
+    Ok(payload)
+}
+
+/// The text, and whether it is HTML. Markdown becomes HTML here, not Telegram's MarkdownV2: that refuses a whole message
+/// for one full stop without a backslash. Only Markdown is cut: whoever writes HTML himself has to keep it short.
+fn text(content: &Content) -> Result<(Cow<'_, str>, bool), Reason> {
+    match content {
+        Content::Text { text, html } => Ok((text.into(), *html)),
+        Content::Markup(document) => {
+            let fits = |text: &String| visible(text, true) <= MAX_CHARACTERS;
+            Ok((fit(document, |document| Dialect::Html.write(document), fits).into(), true))
+        }
+        _ => Err(Reason::TemplateFailed),
+    }
+}
+
+fn keyboard(rows: &[Vec<Button>]) -> InlineKeyboardMarkup {
+    let button = |button: &Button| InlineKeyboardButton::url(button.text.clone(), button.url.clone());
+    InlineKeyboardMarkup::new(rows.iter().map(|row| row.iter().map(button).collect::<Vec<_>>()))
 }
 
 /// A chat's number, or the name of a public channel.

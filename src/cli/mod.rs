@@ -24,6 +24,7 @@ mod router;
 mod schemas;
 mod start;
 mod status;
+mod suppressions;
 mod topics;
 mod up;
 
@@ -76,6 +77,7 @@ enum Command {
     Schemas(schemas::SchemasArgs),
     Emit(Box<emit::EmitArgs>),
     Prefs(prefs::PrefsArgs),
+    Suppressions(suppressions::SuppressionsArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
     Dlq(dlq::DlqArgs),
@@ -139,6 +141,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Schemas(args) => schemas::run(&global, args).await,
         Command::Emit(args) => emit::run(&global, *args).await,
         Command::Prefs(args) => prefs::run(&global, args).await,
+        Command::Suppressions(args) => suppressions::run(&global, args).await,
         Command::Status(args) => status::run(&global, args).await,
         Command::Explain(args) => explain::run(&global, args).await,
         Command::Dlq(args) => dlq::run(&global, args).await,

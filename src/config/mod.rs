@@ -18,6 +18,6 @@ pub use load::{FileChoice, LoadOptions, Loaded, actor_of, load, load_with_origin
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use properties::{REFUSED, is_secret, refusal, refused_table};
 pub use types::{
-    Channels, Config, Delay, Delivery, Email, Kafka, LogFormat, Policies, Registry, Router, Secret, Source, State,
-    Telegram, Telemetry, Templates, TlsMode, TopicSettings, Webhook,
+    Channels, Chat, Config, Delay, Delivery, Email, Kafka, LogFormat, Policies, Registry, Router, Secret, Source,
+    State, Suppressions, Telegram, Telemetry, Templates, TlsMode, TopicSettings, Webhook,
 };

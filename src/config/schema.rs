@@ -102,6 +102,13 @@ pub(super) static ROOT: Shape = Shape::Section(&[
     ),
     must("state", Shape::Section(&[may("dir", TEXT), must("snapshot_interval", Shape::Delay(1))])),
     must("channels", Shape::Section(CHANNELS)),
+    must(
+        "suppressions",
+        Shape::Section(&[
+            may("key", Shape::Secret),
+            must("previous_keys", Shape::Map { of: &Shape::Secret, check_key: name }),
+        ]),
+    ),
     must("policies", Shape::Section(&[must("dir", TEXT)])),
     must("templates", Shape::Section(&[must("dir", TEXT), must("default_locale", TEXT)])),
     must(
@@ -169,6 +176,14 @@ const CHANNELS: &[Key] = &[
         "webhook",
         Shape::Section(&[
             must("secrets", Shape::Map { of: &Shape::Secret, check_key: not_empty }),
+            may("timeout", Shape::Delay(1)),
+            may("allow_networks", Shape::List { of: &Shape::Text(network), min: 0 }),
+            may("allow_http", Shape::Flag),
+        ]),
+    ),
+    may(
+        "chat",
+        Shape::Section(&[
             may("timeout", Shape::Delay(1)),
             may("allow_networks", Shape::List { of: &Shape::Text(network), min: 0 }),
             may("allow_http", Shape::Flag),

@@ -26,6 +26,8 @@ pub struct Config {
     pub channels: Channels,
     /// What roles keep on local disk to start quickly.
     pub state: State,
+    /// The suppression list.
+    pub suppressions: Suppressions,
     /// Where policies are.
     pub policies: Policies,
     /// Where templates are.
@@ -143,6 +145,8 @@ pub struct Channels {
     pub telegram: Option<Telegram>,
     /// Webhooks.
     pub webhook: Option<Webhook>,
+    /// Team chats.
+    pub chat: Option<Chat>,
 }
 
 /// An SMTP provider.
@@ -247,6 +251,32 @@ pub struct State {
     pub dir: Option<PathBuf>,
     /// Between two snapshots of a table.
     pub snapshot_interval: Delay,
+}
+
+/// Team chats: the address is the customer's incoming webhook of Slack, Mattermost, Teams or Discord.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chat {
+    /// For one call, connecting included.
+    #[serde(default = "ten_seconds")]
+    pub timeout: Delay,
+    /// See [`Webhook::allow_networks`]; for a Mattermost of one's own.
+    #[serde(default)]
+    pub allow_networks: Vec<String>,
+    /// Whether `http://` URLs are called.
+    #[serde(default)]
+    pub allow_http: bool,
+}
+
+/// The suppression list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suppressions {
+    /// The secret that addresses are hashed with; without one there is no list.
+    #[serde(default)]
+    pub key: Option<Secret>,
+    /// Earlier secrets, under names of the operator's: what was written under them still counts.
+    pub previous_keys: BTreeMap<String, Secret>,
 }
 
 /// Where policies are.

@@ -14,6 +14,7 @@ use crate::channel::{Channel, Context, EventFacts, Message, Outcome, RenderError
 use crate::kafka::{STALL, TopicPartition};
 use crate::model::{Outbound, Reason};
 use crate::telemetry::clock::steady_now;
+use crate::telemetry::faults::{self, Point};
 use crate::wire::{Records, TraceParent};
 
 /// What came of a call.
@@ -122,7 +123,9 @@ impl Reporter {
             Ok(_) if asked.elapsed() >= STALL => Came::NotMade,
             Ok(message) => {
                 self.called = Some(steady_now());
-                Came::Answered(channel.deliver(&message).await)
+                let outcome = channel.deliver(&message).await;
+                faults::at(Point::Answered);
+                Came::Answered(outcome)
             }
         };
         self.report(came);

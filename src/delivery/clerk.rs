@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::aftermath;
 use super::calls::{Came, Report};
 use super::ledger::{Output, Work};
 use super::outcome::{AfterCall, Attempt, Conclusion, End};
@@ -17,6 +18,7 @@ use crate::decide::{Circumstances, Zones};
 use crate::join::Joined;
 use crate::kafka::{OwnedRecord, Table};
 use crate::model::{Channel, Class, Endpoint, Outbound, Policy, Reason, RecipientKey, Timestamp, format_delay};
+use crate::suppression::SuppressionList;
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::{
     AttemptOutcome, attempts, dead_letters, delivery_latency, provider_seconds, retries, statuses,
@@ -30,6 +32,8 @@ pub struct Rules {
     pub policy: Policy,
     /// Time zones.
     pub zones: Zones,
+    /// Addresses that nothing is sent to.
+    pub suppressions: SuppressionList,
     /// How long to wait between attempts.
     pub backoff: Backoff,
     /// Where records go.
@@ -144,7 +148,8 @@ impl Clerk {
         buffer: &mut Vec<u8>,
     ) -> Result<Considered, WireError> {
         let rules = Arc::clone(&self.rules);
-        let at = Circumstances::new(now, &rules.zones);
+        let suppressed = |channel, address: &str| rules.suppressions.contains(outbound.tenant, channel, address);
+        let at = Circumstances { suppressed: &suppressed, ..Circumstances::new(now, &rules.zones) };
         let joined = if turn.needs_decision(outbound, now) {
             let key = RecipientKey::new(outbound.tenant, outbound.user_id);
             Some(Joined::look_up(&self.table, &key, buffer, &mut self.records)?)
@@ -265,7 +270,18 @@ impl Clerk {
         conclusion: &Conclusion,
         now: Timestamp,
     ) -> Result<Vec<Output>, WireError> {
-        let outputs = self.rules.destinations.conclude(&mut self.encoders, work, outbound, conclusion, now)?;
+        let rules = Arc::clone(&self.rules);
+        let destinations = &rules.destinations;
+        let mut outputs = destinations.conclude(&mut self.encoders, work, outbound, conclusion, now)?;
+        outputs.extend(aftermath::suppression(
+            &mut self.encoders,
+            &destinations.topics,
+            &rules.suppressions,
+            outbound,
+            conclusion,
+            &destinations.provider,
+            now,
+        )?);
         statuses(self.channel(), conclusion.end.state()).increment(1);
         self.count(&outputs);
         Ok(outputs)

@@ -11,10 +11,12 @@
 //! | `wake` | whether a record is due, and still wanted |
 //! | `retry`, `outcome` | what follows an attempt |
 //! | `outputs` | the records that say so |
+//! | `aftermath` | what else follows: a suppressed address |
 //!
 //! Invariant: a provider is called at most once for a record while its partition is owned; a crash repeats at most
 //! the calls that were started and not yet committed, under the same idempotency key.
 
+mod aftermath;
 mod breaker;
 mod calls;
 mod clerk;
@@ -45,6 +47,7 @@ use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::rights::RightsWatch;
 use crate::kafka::{Table, TableError, TableSettings, TableState};
 use crate::model::{Policy, Role, Topics};
+use crate::suppression::{self, SuppressionList};
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::health::{Condition, Readiness};
 use crate::wire::{SchemaSource, WriterIds};
@@ -111,9 +114,17 @@ pub enum DeliveryError {
     /// The preferences table cannot be started.
     #[error(transparent)]
     StartTable(#[from] TableError),
-    /// The preferences table cannot be read.
-    #[error("the preferences table cannot be read: {0}")]
-    Table(String),
+    /// A table cannot be read.
+    #[error("the {what} cannot be read: {why}")]
+    Table {
+        /// Which.
+        what: &'static str,
+        /// The table's words.
+        why: String,
+    },
+    /// The suppression list cannot be started.
+    #[error(transparent)]
+    StartSuppressions(#[from] suppression::StartError),
     /// A worker ended.
     #[error(transparent)]
     Workers(#[from] SupervisorError),
@@ -123,6 +134,7 @@ pub enum DeliveryError {
 /// looks ready because nobody has asked yet.
 struct Conditions {
     table: Condition,
+    suppressions: Condition,
     channels: Vec<ChannelConditions>,
 }
 
@@ -144,6 +156,7 @@ impl Conditions {
         };
         Conditions {
             table: setup.readiness.condition("deliver: preferences table"),
+            suppressions: setup.readiness.condition("deliver: suppression list"),
             channels: setup.channels.iter().map(of).collect(),
         }
     }
@@ -170,19 +183,23 @@ async fn deliver(setup: Setup, conditions: Conditions) -> Result<(), DeliveryErr
     let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone())
         .kept_in(&setup.config.state);
     let (table, guard) = Table::start(&setup.config.kafka, settings)?;
-    if !restore(&table, &conditions.table, &setup.stop).await? {
+    let (suppressions, list_guard) =
+        SuppressionList::start(&setup.config.kafka, &setup.config.suppressions, setup.clock.clone())?;
+    let live = restore("preferences table", || table.state(), &conditions.table, &setup.stop).await?
+        && restore("suppression list", || suppressions.state(), &conditions.suppressions, &setup.stop).await?;
+    if !live {
         return Ok(rights.end(false).await?);
     }
     let watched = setup.channels.iter().zip(&conditions.channels);
     let checks: Vec<_> = watched
         .map(|(channel, conditions)| tokio::spawn(watch(Arc::clone(channel), conditions.provider.clone())))
         .collect();
-    let ended = supervisor::supervise(&setup, &table, &conditions.channels).await;
+    let ended = supervisor::supervise(&setup, &table, &suppressions, &conditions.channels).await;
     for check in checks {
         check.abort();
     }
-    // Joins the table's thread.
-    let _ = tokio::task::spawn_blocking(move || drop(guard)).await;
+    // Joins the tables' threads.
+    let _ = tokio::task::spawn_blocking(move || drop((guard, list_guard))).await;
     // What a client was refused, said with the right's name, goes before how that ended the workers.
     rights.end(ended.is_err()).await?;
     Ok(ended?)
@@ -207,6 +224,9 @@ fn check_present(setup: &Setup, topics: &Topics, present: &BTreeMap<String, i32>
     let all: Vec<Destinations> =
         setup.channels.iter().map(|channel| supervisor::destinations(&setup.config, channel.as_ref())).collect();
     let mut needed = vec![topics.preferences(), topics.delivery_status()];
+    if setup.config.suppressions.key.is_some() {
+        needed.push(topics.suppressions());
+    }
     for destinations in &all {
         needed.extend(destinations.inputs());
         needed.push(destinations.grave());
@@ -233,12 +253,17 @@ fn check_partitions(inputs: &[String], present: &BTreeMap<String, i32>) -> Resul
     }
 }
 
-/// Waits until the table is restored; false when stopped before.
-async fn restore(table: &Table, restored: &Condition, stop: &CancellationToken) -> Result<bool, DeliveryError> {
+/// Waits until a table is restored; false when stopped before.
+async fn restore(
+    what: &'static str,
+    state: impl Fn() -> TableState,
+    restored: &Condition,
+    stop: &CancellationToken,
+) -> Result<bool, DeliveryError> {
     loop {
-        match table.state() {
+        match state() {
             TableState::Live { .. } => break,
-            TableState::Failed(why) => return Err(DeliveryError::Table(why)),
+            TableState::Failed(why) => return Err(DeliveryError::Table { what, why }),
             TableState::Restoring { done, total } => {
                 restored.not_ready(format!("{done} of at most {total} records read"));
             }
@@ -248,7 +273,7 @@ async fn restore(table: &Table, restored: &Condition, stop: &CancellationToken) 
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }
     }
-    tracing::info!(recipients = table.rows(), bytes = table.bytes(), "preferences table restored");
+    tracing::info!(what, "restored");
     restored.ready();
     Ok(true)
 }

@@ -22,6 +22,7 @@ use crate::config::{Config, Delay};
 use crate::decide::Zones;
 use crate::kafka::{Assignor, GroupConsumer, LagWatch, Settings, Table};
 use crate::model::Topics;
+use crate::suppression::SuppressionList;
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::health::Condition;
 use crate::wire::{Encoders, Records, SchemaSource, WriterIds};
@@ -90,6 +91,7 @@ pub(super) fn destinations(config: &Config, channel: &dyn Channel) -> Destinatio
 pub(super) async fn supervise(
     setup: &Setup,
     table: &Table,
+    suppressions: &SuppressionList,
     conditions: &[ChannelConditions],
 ) -> Result<(), SupervisorError> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -97,7 +99,7 @@ pub(super) async fn supervise(
     let mut running = 0;
     let mut lags = Vec::new();
     for (channel, conditions) in setup.channels.iter().zip(conditions) {
-        let recipe = recipe(setup, channel, table, conditions, &stop);
+        let recipe = recipe(setup, channel, (table, suppressions), conditions, &stop);
         let destinations = recipe.rules.destinations.clone();
         let inputs = destinations.inputs();
         let reads = move |topic: &str| inputs.iter().any(|input| input == topic);
@@ -136,7 +138,7 @@ fn into_result((channel, why): End) -> Result<(), SupervisorError> {
 fn recipe(
     setup: &Setup,
     channel: &Arc<dyn Channel>,
-    table: &Table,
+    (table, suppressions): (&Table, &SuppressionList),
     conditions: &ChannelConditions,
     stop: &Arc<AtomicBool>,
 ) -> Recipe {
@@ -144,6 +146,7 @@ fn recipe(
     let rules = Rules {
         policy: setup.policy.clone(),
         zones: Zones::load(),
+        suppressions: suppressions.clone(),
         backoff: Backoff { steps: durations(&delivery.backoff), jitter_percent: delivery.jitter_percent },
         destinations: destinations(&setup.config, channel.as_ref()),
     };
@@ -247,6 +250,7 @@ impl Recipe {
             reports,
             destinations,
             table: self.table.clone(),
+            suppressions: self.rules.suppressions.clone(),
             clock: self.clock.clone(),
             times: Times {
                 commit_interval: delivery.commit_interval.0,
@@ -279,7 +283,8 @@ mod tests {
     fn a_worker_that_was_told_to_stop_is_no_failure() {
         let channel = crate::model::Channel::Email;
         assert!(into_result((channel, WorkerEnd::Stopped)).is_ok());
-        let error = into_result((channel, WorkerEnd::Table("gone".to_owned()))).unwrap_err();
+        let error =
+            into_result((channel, WorkerEnd::Table("the preferences table failed: gone".to_owned()))).unwrap_err();
         assert_eq!(error.to_string(), "delivery by email ended: the preferences table failed: gone");
     }
 }

@@ -3,7 +3,7 @@
 //! Each turn: serve the group, collect what calls came to, take records, start calls, commit. Whatever can be decided
 //! without Kafka is decided in `desk`, `ledger`, `clerk` and what they use; here is only the order of things.
 //!
-//! Invariants: no call starts while the assignment, the preferences table or the last commit is in doubt. On a
+//! Invariants: no call starts while the assignment, a table or the last commit is in doubt. On a
 //! revocation and at the end nothing is taken any more, calls under way may finish within the grace time, and what
 //! they came to is committed.
 
@@ -25,6 +25,7 @@ use crate::kafka::{
     ConsumerFault, Failure, GroupConsumer, OwnedRecord, Polled, Rebalance, STALL, Table, TableState, TopicPartition,
 };
 use crate::model::Class;
+use crate::suppression::SuppressionList;
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::metrics::{Rebalance as Kind, Role, rebalance_seconds, rebalances};
 use crate::wire::WireError;
@@ -65,8 +66,8 @@ pub enum WorkerEnd {
     /// The producer cannot be connected.
     #[error(transparent)]
     Producer(Failure),
-    /// The table cannot go on.
-    #[error("the preferences table failed: {0}")]
+    /// A table cannot go on.
+    #[error("{0}")]
     Table(String),
     /// A record of ours does not fit our own schema.
     #[error("{0}")]
@@ -136,6 +137,8 @@ pub struct Worker {
     pub destinations: Destinations,
     /// Watched for lag.
     pub table: Table,
+    /// Watched for lag.
+    pub suppressions: SuppressionList,
     /// Time.
     pub clock: Clock,
     /// When.
@@ -380,11 +383,8 @@ impl Running {
     }
 
     fn may_start(&self) -> Result<bool, WorkerEnd> {
-        let fresh = match self.worker.table.state() {
-            TableState::Live { behind } => behind <= TABLE_LAG,
-            TableState::Restoring { .. } => false,
-            TableState::Failed(why) => return Err(WorkerEnd::Table(why)),
-        };
+        let fresh = is_fresh("preferences table", self.worker.table.state())?
+            && is_fresh("suppression list", self.worker.suppressions.state())?;
         Ok(fresh && self.trusted && self.worker.committer.is_well() && steady_now() >= self.registry_at)
     }
 
@@ -443,6 +443,15 @@ impl Running {
             tracing::warn!(abandoned, "calls did not end within the grace time; they may be made again");
         }
         self.settle()
+    }
+}
+
+/// Whether a table is near enough to its log's end to judge by.
+fn is_fresh(name: &str, state: TableState) -> Result<bool, WorkerEnd> {
+    match state {
+        TableState::Live { behind } => Ok(behind <= TABLE_LAG),
+        TableState::Restoring { .. } => Ok(false),
+        TableState::Failed(why) => Err(WorkerEnd::Table(format!("the {name} failed: {why}"))),
     }
 }
 

@@ -20,6 +20,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaRespErr;
 
+use super::beside::Beside;
 use super::client::{Diagnostics, Kind, base_config};
 use super::denied::{Denied, principal_of};
 use super::member::{Member, Start, list_of};
@@ -27,6 +28,7 @@ use super::record::{InRecord, OwnedRecord, TopicPartition};
 use super::transaction::GroupMetadata;
 use crate::config;
 use crate::telemetry::clock::steady_now;
+use crate::telemetry::faults::{self, Breakage, Point};
 
 /// A member silent for longer is taken for dead by the group.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -172,7 +174,7 @@ impl GroupConsumer {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             // OffsetFetch waits for pending transactional offsets only with read_committed.
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", isolation())
             .set("auto.offset.reset", "error")
             // A stall is judged by this one, so it is not the operator's.
             .set("session.timeout.ms", SESSION_TIMEOUT_MS)
@@ -304,6 +306,7 @@ impl GroupConsumer {
         &mut self,
         starts: impl ExactSizeIterator<Item = (&'p TopicPartition, Offset)>,
     ) -> Result<(), ConsumerFault> {
+        faults::at(Point::Assigned);
         let mut list = TopicPartitionList::with_capacity(starts.len());
         for (partition, offset) in starts {
             list.add_partition_offset(&partition.topic, partition.partition, offset)
@@ -355,6 +358,7 @@ impl GroupConsumer {
     /// # Errors
     /// [`ConsumerFault`] when librdkafka refuses.
     pub fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), ConsumerFault> {
+        faults::at(Point::Revoked);
         for partition in partitions {
             self.queues.remove(partition);
         }
@@ -389,6 +393,7 @@ impl GroupConsumer {
     /// # Errors
     /// [`ConsumerFault`] when one cannot be sought.
     pub fn rewind(&mut self, to: &[(TopicPartition, i64)]) -> Result<(), ConsumerFault> {
+        faults::at(Point::Rewinding);
         for (partition, offset) in to {
             if let Some(split) = self.queues.get_mut(partition) {
                 split.early.clear();
@@ -415,7 +420,8 @@ impl GroupConsumer {
     /// # Errors
     /// [`ConsumerFault`] when the consumer is not in a group, which cannot be after `subscribe`.
     pub fn group_metadata(&self) -> Result<GroupMetadata, ConsumerFault> {
-        let with_name = |inner| GroupMetadata { inner, group: self.member.group.clone() };
+        let beside = || Beside::of(self.inner());
+        let with_name = |inner| GroupMetadata { inner, group: self.member.group.clone(), beside: beside() };
         self.inner().group_metadata().map(with_name).ok_or_else(|| ConsumerFault::Kafka {
             group: self.member.group.clone(),
             doing: "reading the group's metadata",
@@ -431,6 +437,11 @@ impl GroupConsumer {
     fn fault(&self, doing: &'static str, error: &KafkaError) -> ConsumerFault {
         self.member.fault(doing, error)
     }
+}
+
+/// Aborted records are never read, except by the breakage that shows that tests would notice.
+fn isolation() -> &'static str {
+    if faults::broken(Breakage::ReadUncommitted) { "read_uncommitted" } else { "read_committed" }
 }
 
 /// The name of a member as the group's other members see it: the operator's client id, if there is one, comes first.

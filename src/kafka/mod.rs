@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod admin;
+mod beside;
 pub mod client;
 mod consumer;
 mod denied;

@@ -18,12 +18,14 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::acl::{CLUSTER, Kind as On, Operation};
+use super::beside::Beside;
 use super::client::{Diagnostics, Kind, base_config};
 use super::denied::{Denied, Right, principal_of};
 use super::missing::MissingTopics;
 use super::record::{OutRecord, Position};
 use crate::config;
 use crate::telemetry::clock::steady_now;
+use crate::telemetry::faults::{self, Breakage, Point};
 
 /// The broker ends a transaction by itself after this; librdkafka wants `message.timeout.ms` not above it.
 pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -166,6 +168,9 @@ impl TransactionalProducer {
             .set("delivery.report.only.error", "true")
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
             .set("message.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
+        if faults::broken(Breakage::NoTransactionalId) {
+            config.remove("transactional.id");
+        }
         let diagnostics = Diagnostics::default();
         let context = Context {
             diagnostics: diagnostics.clone(),
@@ -189,6 +194,9 @@ impl TransactionalProducer {
     /// Takes up the transactional id. Asks in short turns, because a refused login shows only in events, which are
     /// served in between; the call itself would merely time out.
     fn initialise(&self, kafka: &config::Kafka, diagnostics: &Diagnostics) -> Result<(), KafkaError> {
+        if faults::broken(Breakage::NoTransactionalId) {
+            return Ok(());
+        }
         let deadline = steady_now() + INIT_TIMEOUT;
         loop {
             let error = match self.inner.init_transactions(INIT_TURN) {
@@ -213,8 +221,15 @@ impl TransactionalProducer {
     /// [`Failure`] when librdkafka refuses; the producer is gone.
     pub fn begin(self) -> Result<Transaction, Failure> {
         self.inner.context().faults.lock().clear();
-        match self.inner.begin_transaction() {
-            Ok(()) => Ok(Transaction { producer: self, records: 0 }),
+        let began = match faults::broken(Breakage::NoTransactionalId) {
+            true => Ok(()),
+            false => self.inner.begin_transaction(),
+        };
+        match began {
+            Ok(()) => {
+                faults::at(Point::Begun);
+                Ok(Transaction { producer: self, records: 0 })
+            }
             Err(error) => Err(self.failure("beginning", &error)),
         }
     }
@@ -297,6 +312,7 @@ impl Transaction {
             }
         }
         self.records += 1;
+        faults::at(Point::MidProduce);
         if self.records.is_multiple_of(512) {
             self.producer.inner.poll(Duration::ZERO);
         }
@@ -320,6 +336,10 @@ impl Transaction {
         if let Err(failure) = self.drain() {
             return self.abort_because(failure);
         }
+        faults::at(Point::Drained);
+        if faults::broken(Breakage::NoTransactionalId) {
+            return group.commit_beside(positions).map_or_else(Ended::Unknown, |()| Ended::Committed(self.producer));
+        }
         if !positions.is_empty() {
             let sent = partition_list(positions).and_then(|offsets| {
                 self.producer.inner.send_offsets_to_transaction(&offsets, &group.inner, CALL_TIMEOUT)
@@ -339,12 +359,20 @@ impl Transaction {
                 };
             }
         }
+        faults::at(Point::OffsetsSent);
         self.end()
     }
 
     fn end(self) -> Ended {
-        match self.producer.inner.commit_transaction(CALL_TIMEOUT) {
-            Ok(()) => Ended::Committed(self.producer),
+        let mut ended = self.producer.inner.commit_transaction(CALL_TIMEOUT);
+        while faults::broken(Breakage::ReuseAfterUnknown) && ended.as_ref().is_err_and(is_unknown) {
+            ended = self.producer.inner.commit_transaction(CALL_TIMEOUT);
+        }
+        match ended {
+            Ok(()) => {
+                faults::at(Point::Committed);
+                Ended::Committed(self.producer)
+            }
             Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
                 let failure = self.producer.failure("committing", &KafkaError::Transaction(error));
                 // What the delivery reports said is nearer to the cause than the commit's summary.
@@ -408,8 +436,13 @@ impl Transaction {
             return Ended::Fenced(why);
         }
         self.empty();
+        faults::at(Point::Aborting);
+        if faults::broken(Breakage::NoTransactionalId) {
+            return Ended::Aborted(self.producer, why);
+        }
         match self.producer.inner.abort_transaction(CALL_TIMEOUT) {
             Ok(()) => {
+                faults::at(Point::Aborted);
                 // Serves the reports of purged records, so that they are not taken for the next transaction's.
                 self.producer.inner.poll(Duration::ZERO);
                 let why = match why {
@@ -438,6 +471,27 @@ impl Transaction {
 pub struct GroupMetadata {
     pub(super) inner: ConsumerGroupMetadata,
     pub(super) group: String,
+    pub(super) beside: Beside,
+}
+
+impl GroupMetadata {
+    /// What the breakage `no_transactional_id` does: offsets on their own, as a consumer commits them.
+    fn commit_beside(&self, positions: &[Position]) -> Result<(), Failure> {
+        let unknown = |error: KafkaError| Failure::Kafka {
+            id: self.group.clone(),
+            doing: "committing offsets beside the records",
+            why: error.to_string(),
+        };
+        partition_list(positions).and_then(|offsets| self.beside.commit(&offsets)).map_err(unknown)
+    }
+}
+
+/// Neither a fatal error nor one that asks for an abort: nobody answered.
+fn is_unknown(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(error) => !error.txn_requires_abort() && !error.is_fatal(),
+        _ => false,
+    }
 }
 
 fn partition_list(positions: &[Position]) -> Result<TopicPartitionList, KafkaError> {

@@ -15,6 +15,10 @@ pub enum Action {
     PrefsErase,
     /// Dead letters were put back.
     DlqRedrive,
+    /// An address was put on the suppression list.
+    SuppressionsAdd,
+    /// An address was taken off it.
+    SuppressionsLift,
     /// Topics were created or changed.
     TopicsApply,
     /// Rights were granted or taken away.

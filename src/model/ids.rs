@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::Channel;
+
 /// The namespace of all notification ids: UUIDv5 of `notilog.v1` in the DNS namespace's manner, fixed for ever.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6e6f_7469_6c6f_675f_7631_5f6e_7331_0001);
 
@@ -108,6 +110,11 @@ pub fn event_key(key: &mut String, tenant: &str, source: &str, event_id: &str) {
     key.extend(utf8_percent_encode(source, COMPONENT));
     key.push('/');
     key.extend(utf8_percent_encode(event_id, COMPONENT));
+}
+
+/// The key of an address on the suppression list, by its hash: `tenant/channel/hash`, the tenant percent-encoded.
+pub fn suppression_key(tenant: &str, channel: Channel, hash: &str) -> String {
+    format!("{}/{channel}/{hash}", utf8_percent_encode(tenant, COMPONENT))
 }
 
 /// Names an endpoint in decisions without telling the address: the first 16 hex digits of SHA-256 over tenant,

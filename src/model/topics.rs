@@ -67,6 +67,11 @@ impl Topics {
         self.named("notify.preferences")
     }
 
+    /// `notify.suppressions`.
+    pub fn suppressions(&self) -> String {
+        self.named("notify.suppressions")
+    }
+
     /// `notify.policies`.
     pub fn policies(&self) -> String {
         self.named("notify.policies")

@@ -5,9 +5,13 @@ use std::ops::ControlFlow;
 
 use super::explain::{Evidence, Explanation, explain};
 use super::session::{OpsError, Session, place};
+use super::suppressions;
 use crate::decide::Zones;
 use crate::kafka::reader::{self, Record, Scan};
-use crate::model::{Decision, Policy, Preferences, PreferencesRef, event_key};
+use crate::model::{
+    Decision, DecisionOutcome, Endpoint, Open, Policy, Preferences, PreferencesRef, Reason, Suppression, endpoint_hash,
+    event_key,
+};
 use crate::policy;
 use crate::wire::Records;
 
@@ -84,7 +88,10 @@ fn explained_record(
         policies.insert(decision.policy_version.to_owned(), bundle(session, decision.policy_version)?);
     }
     let policy = policies.get(decision.policy_version).and_then(Option::as_ref);
-    Ok(explain(&decision, &Evidence { preferences: &decoded, policy, zones }))
+    let entries = suppression_values(session, &decision, &decoded)?;
+    let entries = entries.iter().filter_map(|(hash, value)| Some((hash.clone(), records.suppression(value).ok()?)));
+    let suppressions: Vec<(String, Suppression<'_>)> = entries.collect();
+    Ok(explain(&decision, &Evidence { preferences: &decoded, suppressions: &suppressions, policy, zones }))
 }
 
 /// The preferences records that the decision points at, as far as the topic still has them.
@@ -97,6 +104,33 @@ fn preference_values(session: &Session, decision: &Decision<'_>) -> Result<Vec<(
     for place in places {
         let record = reader::record_at(session.kafka(), &topic, place.partition, place.offset)?;
         values.extend(record.and_then(|record| record.value).map(|value| (place, value)));
+    }
+    Ok(values)
+}
+
+/// The entries of the suppression list that stand against endpoints of the decision now, by endpoint hash: found by the
+/// addresses in the preferences that it was made from. None without the key that addresses are hashed with.
+fn suppression_values(
+    session: &Session,
+    decision: &Decision<'_>,
+    preferences: &[(PreferencesRef, Preferences<'_>)],
+) -> Result<Vec<(String, Vec<u8>)>, OpsError> {
+    let suppressed = |outcome: &&DecisionOutcome<'_>| outcome.reason == Open::Known(Reason::AddressSuppressed);
+    let mut values = Vec::new();
+    for outcome in decision.outcomes.iter().filter(suppressed) {
+        let (Some(hash), Some(place)) = (&outcome.endpoint_hash, outcome.preferences) else { continue };
+        let Some((_, record)) = preferences.iter().find(|(known, _)| *known == place) else { continue };
+        let hash_of = |endpoint: &Endpoint<'_>| {
+            endpoint_hash(record.tenant, record.user_id, endpoint.channel.as_str(), endpoint.address)
+        };
+        let endpoint = record.endpoints.iter().find(|endpoint| hash_of(endpoint) == *hash);
+        let Some((channel, address)) =
+            endpoint.and_then(|endpoint| Some((endpoint.channel.known()?, endpoint.address)))
+        else {
+            continue;
+        };
+        let found = suppressions::value_of(session, record.tenant, channel, address)?;
+        values.extend(found.map(|value| (hash.clone(), value)));
     }
     Ok(values)
 }

@@ -17,6 +17,7 @@ use crate::kafka::admin::Admin;
 use crate::kafka::client::library_version;
 use crate::model::{CategoryPolicy, Policy};
 use crate::policy;
+use crate::suppression::Hashes;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -69,6 +70,7 @@ pub async fn examine(session: &Session) -> Vec<Finding> {
     providers(&channels, &mut findings).await;
     findings.extend(holds(session).await);
     findings.push(sources(config));
+    findings.push(suppressions(config));
     findings.push(zones());
     findings
 }
@@ -173,7 +175,7 @@ fn channels(config: &Config, findings: &mut Vec<Finding>) -> Vec<Arc<dyn Channel
     const CHECK: &str = "channels";
     match channel::build(&config.channels) {
         Ok(channels) if channels.is_empty() => {
-            let advice = "add [channels.email], [channels.telegram] or [channels.webhook] to deliver";
+            let advice = "add a section like [channels.email] or [channels.webhook] to deliver";
             findings.push(Finding::notice(CHECK, "none is configured", advice));
             channels
         }
@@ -239,6 +241,21 @@ fn sources(config: &Config) -> Finding {
         );
     }
     Finding::ok(CHECK, format!("{} rules", config.sources.len()))
+}
+
+fn suppressions(config: &Config) -> Finding {
+    const CHECK: &str = "suppressions";
+    match Hashes::new(&config.suppressions) {
+        Ok(Some(hashes)) => {
+            let ids: Vec<&str> = hashes.key_ids().collect();
+            Finding::ok(CHECK, format!("addresses are hashed with key {}", ids.join(", earlier ones ")))
+        }
+        Ok(None) => {
+            let advice = "set suppressions.key, the same for all roles, to stop sending to addresses that bounced";
+            Finding::notice(CHECK, "there is no suppression list: no key is set", advice)
+        }
+        Err(error) => Finding::fault(CHECK, error.to_string(), "set a longer one"),
+    }
 }
 
 fn zones() -> Finding {

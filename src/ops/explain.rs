@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::decide::Zones;
 use crate::model::{
-    Decision, DecisionOutcome, NotificationId, Open, Policy, Preferences, PreferencesRef, Reason, Rule,
+    Decision, DecisionOutcome, NotificationId, Open, Policy, Preferences, PreferencesRef, Reason, Rule, Suppression,
 };
 
 pub use settings::Setting;
@@ -22,6 +22,8 @@ pub struct Evidence<'a> {
     pub preferences: &'a [(PreferencesRef, Preferences<'a>)],
     /// The policy bundle of the decision's `policy_version`, from `notify.policies`.
     pub policy: Option<&'a Policy>,
+    /// The suppression list's entries of endpoints, by [`crate::model::endpoint_hash`], as far as they still stand.
+    pub suppressions: &'a [(String, Suppression<'a>)],
     /// For quiet hours.
     pub zones: &'a Zones,
 }

@@ -12,4 +12,5 @@ pub mod prefs;
 pub mod schemas;
 pub mod session;
 pub mod status;
+pub mod suppressions;
 pub mod topics;

@@ -237,7 +237,8 @@ mod tests {
                 "notilog.v1.Preferences",
                 "notilog.v1.Outbound",
                 "notilog.v1.Decision",
-                "notilog.v1.DeliveryStatus"
+                "notilog.v1.DeliveryStatus",
+                "notilog.v1.Suppression"
             ]
         );
     }

@@ -132,7 +132,7 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::NotRegistered`] names those that are missing.
     pub async fn writer_ids(&self) -> Result<WriterIds, RegistryError> {
-        let (mut ids, mut subjects) = ([SchemaId(0); 5], Vec::new());
+        let (mut ids, mut subjects) = ([SchemaId(0); RecordType::COUNT], Vec::new());
         for record in RecordType::ALL {
             match self.lookup(record.subject(), record.schema_text()).await? {
                 Some(id) => ids[record as usize] = id,
@@ -453,7 +453,7 @@ mod tests {
         assert_eq!(
             error,
             "not registered, or in another version: notilog.v1.Event, notilog.v1.Preferences, notilog.v1.Outbound, \
-             notilog.v1.Decision, notilog.v1.DeliveryStatus; run `notilog schemas apply`"
+             notilog.v1.Decision, notilog.v1.DeliveryStatus, notilog.v1.Suppression; run `notilog schemas apply`"
         );
     }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::kafka::{Position, RecordFault, TopicPartition};
+use crate::telemetry::faults::{self, Breakage};
 
 /// The input of the open transaction.
 #[derive(Debug, Default)]
@@ -39,7 +40,8 @@ impl Batch {
 
     fn flush_last(&mut self) {
         if let Some((partition, offset)) = self.last.take() {
-            self.next.insert(partition, offset + 1);
+            let next = if faults::broken(Breakage::OffsetOfLast) { offset } else { offset + 1 };
+            self.next.insert(partition, next);
         }
     }
 

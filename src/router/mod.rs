@@ -29,7 +29,9 @@ use crate::kafka::rights::RightsWatch;
 use crate::kafka::{LagWatch, Table, TableError, TableSettings, TableState};
 use crate::model::{Policy, Role, Topics};
 use crate::policy;
+use crate::suppression::{self, SuppressionList};
 use crate::telemetry::clock::Clock;
+use crate::telemetry::faults::{self, Breakage};
 use crate::telemetry::health::{Condition, Readiness};
 use crate::wire::{SchemaSource, WriterIds};
 use placing::Places;
@@ -84,6 +86,12 @@ pub enum RouterError {
         /// Why.
         why: String,
     },
+    /// The suppression list cannot be started.
+    #[error(transparent)]
+    StartSuppressions(#[from] suppression::StartError),
+    /// The suppression list cannot be read.
+    #[error("the suppression list cannot be read: {0}")]
+    Suppressions(String),
     /// The shards ended.
     #[error(transparent)]
     Shards(#[from] SupervisorError),
@@ -96,14 +104,16 @@ pub enum RouterError {
 pub fn run(setup: Setup) -> impl Future<Output = Result<(), RouterError>> {
     // Now, and not when first polled: nobody may take the process for ready in between.
     let restored = setup.readiness.condition("router: preferences table");
+    let listed = setup.readiness.condition("router: suppression list");
     let known = setup.readiness.condition("router: what is known of the inputs");
     let assigned = setup.readiness.condition("router: partitions");
-    route(setup, Conditions { restored, known, assigned })
+    route(setup, Conditions { restored, listed, known, assigned })
 }
 
 /// What has to hold before events are routed.
 struct Conditions {
     restored: Condition,
+    listed: Condition,
     known: Condition,
     assigned: Condition,
 }
@@ -117,18 +127,21 @@ async fn route(setup: Setup, conditions: Conditions) -> Result<(), RouterError> 
     let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone())
         .kept_in(&setup.config.state);
     let (table, guard) = Table::start(&setup.config.kafka, settings)?;
+    let (suppressions, list_guard) =
+        SuppressionList::start(&setup.config.kafka, &setup.config.suppressions, setup.clock.clone())?;
     let settings = TableSettings::new(topics.inputs(), "notify.inputs", setup.clock.clone());
     let (inputs, inputs_guard) = Table::start(&setup.config.kafka, settings)?;
-    let restored = restore(&inputs, &topics.inputs(), &conditions.known, &setup.stop).await?
-        && restore(&table, &topics.preferences(), &conditions.restored, &setup.stop).await?;
-    if !restored {
+    let live = restore(&inputs, &topics.inputs(), &conditions.known, &setup.stop).await?
+        && restore(&table, &topics.preferences(), &conditions.restored, &setup.stop).await?
+        && list(&suppressions, &conditions.listed, &setup.stop).await?;
+    if !live {
         return Ok(rights.end(false).await?);
     }
     let places = places(&setup, &topics, inputs).await?;
     let _lag = watch_lag(&setup.config, &topics);
-    let ended = supervisor::supervise(&setup, &topics, table, places, conditions.assigned).await;
+    let ended = supervisor::supervise(&setup, &topics, table, suppressions, places, conditions.assigned).await;
     // Joins the tables' threads.
-    let _ = tokio::task::spawn_blocking(move || drop((guard, inputs_guard))).await;
+    let _ = tokio::task::spawn_blocking(move || drop((guard, list_guard, inputs_guard))).await;
     // What a client was refused, said with the right's name, goes before how that ended the shards.
     rights.end(ended.is_err()).await?;
     Ok(ended?)
@@ -137,7 +150,10 @@ async fn route(setup: Setup, conditions: Conditions) -> Result<(), RouterError> 
 /// Every topic that the router cannot do without.
 async fn check_topics(config: &Config, topics: &Topics) -> Result<(), RouterError> {
     let durations = |delays: &[Delay]| delays.iter().map(|delay| delay.0).collect::<Vec<Duration>>();
-    let needed = needed_topics(topics, &durations(&config.router.tiers));
+    let mut needed = needed_topics(topics, &durations(&config.router.tiers));
+    if config.suppressions.key.is_some() {
+        needed.push(topics.suppressions());
+    }
     let present = Admin::new(&config.kafka)?.list(topics.prefix()).await?;
     let missing: Vec<String> = needed.into_iter().filter(|topic| !present.contains_key(topic)).collect();
     if missing.is_empty() { Ok(()) } else { Err(RouterError::TopicsMissing(missing)) }
@@ -231,6 +247,7 @@ async fn restore(
         match table.state() {
             TableState::Live { .. } => break,
             TableState::Failed(why) => return Err(RouterError::Table { topic: topic.to_owned(), why }),
+            TableState::Restoring { .. } if faults::broken(Breakage::UnrestoredTable) => break,
             TableState::Restoring { done, total } => {
                 restored.not_ready(format!("{done} of at most {total} records read"));
                 if ticks % 100 == 99 {
@@ -249,6 +266,32 @@ async fn restore(
     Ok(true)
 }
 
+/// Waits until the suppression list is restored, if there is one; false when stopped before.
+async fn list(
+    suppressions: &SuppressionList,
+    listed: &Condition,
+    stop: &CancellationToken,
+) -> Result<bool, RouterError> {
+    loop {
+        match suppressions.state() {
+            TableState::Live { .. } => break,
+            TableState::Failed(why) => return Err(RouterError::Suppressions(why)),
+            TableState::Restoring { done, total } => {
+                listed.not_ready(format!("{done} of at most {total} records read"));
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(false),
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+    }
+    if let Some(table) = suppressions.table() {
+        tracing::info!(addresses = table.rows(), "suppression list restored");
+    }
+    listed.ready();
+    Ok(true)
+}
+
 /// Shows how far the group is behind.
 fn watch_lag(config: &Config, topics: &Topics) -> LagWatch {
     let (events, tiers) = (topics.events_prefix(), topics.named("notify.retry.events."));
@@ -258,8 +301,9 @@ fn watch_lag(config: &Config, topics: &Topics) -> LagWatch {
 }
 
 /// Rules that all shards share.
-fn rules(setup: &Setup, topics: &Topics) -> pipeline::Rules {
+fn rules(setup: &Setup, topics: &Topics, suppressions: SuppressionList) -> pipeline::Rules {
     pipeline::Rules {
+        suppressions,
         policy: setup.policy.clone(),
         sources: setup.config.source_rules(),
         zones: Zones::load(),

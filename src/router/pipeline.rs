@@ -17,6 +17,7 @@ use crate::model::{
     CategoryPolicy, Channel, Decision, DecisionOutcome, Event, NotificationId, Open, Outbound, Policy, Reason,
     RecipientKey, Rule, SourceRule, Timestamp, Verdict, endpoint_hash,
 };
+use crate::suppression::SuppressionList;
 use crate::telemetry::clock::Clock;
 use crate::wire::{Blame, DlqHeaders, Origin, Records, ReplayHeaders, TierHeaders, WireError, names};
 
@@ -28,6 +29,8 @@ pub struct Rules {
     pub sources: Vec<SourceRule>,
     /// Time zones.
     pub zones: Zones,
+    /// Addresses that nothing is sent to.
+    pub suppressions: SuppressionList,
     /// How long an event waits for its recipient's preferences.
     pub grace: Duration,
     /// Consumer group, for dead letters.
@@ -213,7 +216,9 @@ impl Pipeline {
         let recipient = joined.recipient(occasion.event.tenant, user, occasion.grace_until);
         let mut conclusions = Vec::with_capacity(4);
         let rules = Arc::clone(&self.rules);
-        let at = Circumstances::new(occasion.now, &rules.zones);
+        let tenant = occasion.event.tenant;
+        let suppressed = |channel, address: &str| rules.suppressions.contains(tenant, channel, address);
+        let at = Circumstances { suppressed: &suppressed, ..Circumstances::new(occasion.now, &rules.zones) };
         decide_recipient(&Subject::of_event(occasion.event), occasion.category, recipient, &at, &mut conclusions);
         let mut waits = false;
         for (index, conclusion) in conclusions.iter().enumerate() {

@@ -33,7 +33,9 @@ use crate::kafka::{
     Ended, Failure, GroupConsumer, HeldHeads, Membership, OwnedRecord, Polled, Table, TableState, TopicPartition,
     Transaction, TransactionalProducer,
 };
+use crate::suppression::SuppressionList;
 use crate::telemetry::clock::{Clock, steady_now};
+use crate::telemetry::faults::{self, Breakage};
 use crate::telemetry::metrics::RouterWait;
 
 pub use end::ShardEnd;
@@ -67,6 +69,8 @@ pub struct Shard {
     pub pipeline: Pipeline,
     /// Watched for lag.
     pub table: Table,
+    /// Watched for lag.
+    pub suppressions: SuppressionList,
     /// Makes a producer of this shard's transactional id.
     pub connect: Box<dyn Fn() -> Result<TransactionalProducer, Failure> + Send>,
     /// Whether this is the shard's first life in this process: a process that is started takes its ids over from
@@ -321,6 +325,9 @@ impl Running {
 
     /// The producer was told that a newer one lives; see [`Member::may_follow_fenced`](crate::kafka::Member).
     fn fenced(&self, failure: Failure, age: Duration) -> ShardEnd {
+        if faults::broken(Breakage::RetakeAfterFence) {
+            return ShardEnd::StoodStill(failure);
+        }
         match self.shard.consumer.member().may_follow_fenced(age) {
             Ok(true) => ShardEnd::StoodStill(failure),
             Ok(false) => ShardEnd::Fenced(failure),
@@ -330,7 +337,7 @@ impl Running {
 
     /// Takes up the transactional id.
     fn connect(&mut self) -> Result<TransactionalProducer, ShardEnd> {
-        if !self.shard.takes_over {
+        if !self.shard.takes_over && !faults::broken(Breakage::RetakeAfterFence) {
             match self.shard.consumer.member().membership()? {
                 Membership::Alone => {}
                 Membership::Rival(member) => return Err(ShardEnd::Replaced { member }),
@@ -370,11 +377,17 @@ impl Running {
     }
 
     fn is_table_fresh(&self) -> Result<bool, ShardEnd> {
-        match self.shard.table.state() {
-            TableState::Live { behind } => Ok(behind <= TABLE_LAG),
-            TableState::Restoring { .. } => Ok(false),
-            TableState::Failed(why) => Err(ShardEnd::Table(why)),
+        let tables =
+            [("preferences table", self.shard.table.state()), ("suppression list", self.shard.suppressions.state())];
+        for (name, state) in tables {
+            match state {
+                TableState::Live { behind } if behind <= TABLE_LAG => {}
+                TableState::Restoring { .. } if faults::broken(Breakage::UnrestoredTable) => {}
+                TableState::Live { .. } | TableState::Restoring { .. } => return Ok(false),
+                TableState::Failed(why) => return Err(ShardEnd::Table(format!("the {name} failed: {why}"))),
+            }
         }
+        Ok(true)
     }
 
     /// The registry does not answer: nothing is lost, nothing goes to the DLQ, the same records come again. The group

@@ -17,6 +17,7 @@ use super::{Setup, input, rules};
 use crate::config::Delay;
 use crate::kafka::{Assignor, ConsumerFault, GroupConsumer, MissingTopics, Settings, Table, TransactionalProducer};
 use crate::model::Topics;
+use crate::suppression::SuppressionList;
 use crate::telemetry::clock::steady_now;
 use crate::telemetry::health::Condition;
 use crate::wire::{Encoders, Records};
@@ -103,6 +104,7 @@ pub(super) async fn supervise(
     setup: &Setup,
     topics: &Topics,
     table: Table,
+    suppressions: SuppressionList,
     places: Places,
     assigned: Condition,
 ) -> Result<(), SupervisorError> {
@@ -112,7 +114,7 @@ pub(super) async fn supervise(
         topics,
         table,
         places,
-        rules: Arc::new(rules(setup, topics)),
+        rules: Arc::new(rules(setup, topics, suppressions)),
         partitions: Arc::new((0..shards).map(|_| AtomicUsize::new(0)).collect()),
         assigned,
         stop: Arc::new(AtomicBool::new(false)),
@@ -218,6 +220,7 @@ impl Plan<'_> {
             let outputs = Outputs::new(names, Encoders::new(ids));
             let records = Records::new(schemas);
             let metrics = RouterMetrics::default();
+            let suppressions = rules.suppressions.clone();
             let pipeline = Pipeline::new(rules, clock.clone(), table.clone(), records, outputs, metrics);
             let missing = MissingTopics::default();
             let (commit_interval, max_records) =
@@ -227,6 +230,7 @@ impl Plan<'_> {
                 consumer,
                 pipeline,
                 table,
+                suppressions,
                 shares: Shares::new(config.router.hold_share_percent, config.router.hold_window.0),
                 connect: Box::new(move || TransactionalProducer::connect(&config.kafka, &id, LINGER, missing.clone())),
                 takes_over,

@@ -1,6 +1,7 @@
 //! Metrics, logs, tracing and health: names and exposition, nothing that decides.
 
 pub mod clock;
+pub mod faults;
 pub mod health;
 pub mod http;
 pub mod logs;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use serde_avro_fast::Schema;
 
-use crate::model::{Decision, DeliveryStatus, Event, Outbound, Preferences};
+use crate::model::{Decision, DeliveryStatus, Event, Outbound, Preferences, Suppression};
 
 /// The records of the contract, all in the namespace `notilog.v1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,17 +20,23 @@ pub enum RecordType {
     Decision,
     /// What was observed about a notification.
     DeliveryStatus,
+    /// An address that nothing is sent to.
+    Suppression,
 }
 
 impl RecordType {
     /// Every record type.
-    pub const ALL: [RecordType; 5] = [
+    pub const ALL: [RecordType; RecordType::COUNT] = [
         RecordType::Event,
         RecordType::Preferences,
         RecordType::Outbound,
         RecordType::Decision,
         RecordType::DeliveryStatus,
+        RecordType::Suppression,
     ];
+
+    /// How many there are.
+    pub const COUNT: usize = 6;
 
     /// The record's full name.
     pub const fn name(self) -> &'static str {
@@ -40,6 +46,7 @@ impl RecordType {
             RecordType::Outbound => "notilog.v1.Outbound",
             RecordType::Decision => "notilog.v1.Decision",
             RecordType::DeliveryStatus => "notilog.v1.DeliveryStatus",
+            RecordType::Suppression => "notilog.v1.Suppression",
         }
     }
 
@@ -56,12 +63,13 @@ impl RecordType {
             RecordType::Outbound => include_str!("../../schemas/outbound.avsc"),
             RecordType::Decision => include_str!("../../schemas/decision.avsc"),
             RecordType::DeliveryStatus => include_str!("../../schemas/delivery_status.avsc"),
+            RecordType::Suppression => include_str!("../../schemas/suppression.avsc"),
         }
     }
 
     /// Our own schema, parsed once.
     pub fn schema(self) -> &'static Schema {
-        static SCHEMAS: LazyLock<[Schema; 5]> = LazyLock::new(|| {
+        static SCHEMAS: LazyLock<[Schema; RecordType::COUNT]> = LazyLock::new(|| {
             RecordType::ALL
                 .map(|record| record.schema_text().parse().expect("the embedded schemas are parsed by every test run"))
         });
@@ -104,6 +112,10 @@ impl<'a> Record<'a> for Decision<'a> {
 
 impl<'a> Record<'a> for DeliveryStatus<'a> {
     const TYPE: RecordType = RecordType::DeliveryStatus;
+}
+
+impl<'a> Record<'a> for Suppression<'a> {
+    const TYPE: RecordType = RecordType::Suppression;
 }
 
 #[cfg(test)]
@@ -163,6 +175,7 @@ mod tests {
         agrees(&samples::full_outbound());
         agrees(&samples::full_decision());
         agrees(&samples::full_status());
+        agrees(&samples::full_suppression());
     }
 
     #[test]
@@ -257,13 +270,14 @@ mod tests {
 
     /// Reads with a writer's schema and writes with ours, without the frame.
     fn reencode(record: RecordType, schema: &crate::wire::WriterSchema, datum: &[u8]) -> Vec<u8> {
-        let mut encoders = crate::wire::Encoders::new(crate::wire::WriterIds::new([crate::wire::SchemaId(0); 5]));
+        let mut encoders = crate::wire::Encoders::new(crate::wire::WriterIds::same(crate::wire::SchemaId(0)));
         let framed = match record {
             RecordType::Event => encoders.to_vec(&schema.read::<Event<'_>>(datum).unwrap()),
             RecordType::Preferences => encoders.to_vec(&schema.read::<Preferences<'_>>(datum).unwrap()),
             RecordType::Outbound => encoders.to_vec(&schema.read::<Outbound<'_>>(datum).unwrap()),
             RecordType::Decision => encoders.to_vec(&schema.read::<Decision<'_>>(datum).unwrap()),
             RecordType::DeliveryStatus => encoders.to_vec(&schema.read::<DeliveryStatus<'_>>(datum).unwrap()),
+            RecordType::Suppression => encoders.to_vec(&schema.read::<Suppression<'_>>(datum).unwrap()),
         };
         framed.unwrap().split_off(5)
     }

@@ -361,7 +361,7 @@ mod tests {
         assert!(WriterSchema::parse(&split, &[]).unwrap_err().contains("Priority"));
         let schema = WriterSchema::parse(&split, &[priority]).unwrap();
         let event = crate::wire::samples::full_event();
-        let mut encoders = crate::wire::Encoders::new(crate::wire::WriterIds::new([crate::wire::SchemaId(1); 5]));
+        let mut encoders = crate::wire::Encoders::new(crate::wire::WriterIds::same(crate::wire::SchemaId(1)));
         let framed = encoders.to_vec(&event).unwrap();
         assert_eq!(schema.read::<Event<'_>>(&framed[5..]).unwrap(), event);
     }

@@ -2,7 +2,8 @@
 
 use crate::model::{
     CategoryChoice, Channel, Decision, DecisionOutcome, DeliveryStatus, Endpoint, Event, Fallback, NotificationId,
-    Open, Outbound, Preferences, PreferencesRef, Priority, QuietHours, Reason, SmallMap, State, Timestamp, Verdict,
+    Open, Outbound, Preferences, PreferencesRef, Priority, QuietHours, Reason, SmallMap, State, Suppression,
+    SuppressionReason, Timestamp, Verdict,
 };
 
 pub(super) fn notification_id() -> NotificationId {
@@ -202,6 +203,28 @@ pub(super) fn least_status() -> DeliveryStatus<'static> {
     DeliveryStatus { provider_message_id: None, code: None, next_attempt_at: None, replay_id: None, ..full_status() }
 }
 
+pub(super) fn full_suppression() -> Suppression<'static> {
+    Suppression {
+        reason: SuppressionReason::HardBounce.into(),
+        since: Timestamp(1_763_000_001_000),
+        source: "deliver/smtp",
+        key_id: "0a1b2c3d",
+        notification_id: Some(notification_id()),
+        code: Some("550 5.1.1"),
+    }
+}
+
+pub(super) fn least_suppression() -> Suppression<'static> {
+    Suppression {
+        reason: Open::Other("moonlight"),
+        since: Timestamp(0),
+        source: "ada",
+        key_id: "",
+        notification_id: None,
+        code: None,
+    }
+}
+
 /// A datum as apache-avro writes it.
 pub(super) fn apache_write(schema: &apache_avro::Schema, value: apache_avro::types::Value) -> Vec<u8> {
     let writer = apache_avro::writer::datum::GenericDatumWriter::builder(schema).build().expect("a schema");
@@ -222,7 +245,8 @@ pub(super) fn apache_read(
 macro_rules! for_each_sample {
     (|$record:ident| $body:expr) => {
         for_each_sample!(@ $record, $body, full_event, least_event, full_preferences, least_preferences,
-            full_outbound, least_outbound, full_decision, least_decision, full_status, least_status)
+            full_outbound, least_outbound, full_decision, least_decision, full_status, least_status,
+            full_suppression, least_suppression)
     };
     (@ $record:ident, $body:expr, $($sample:ident),+) => {{
         $({ let $record = $crate::wire::samples::$sample(); $body })+

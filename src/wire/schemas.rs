@@ -8,7 +8,7 @@ use serde_avro_fast::Schema;
 use super::codec::decode;
 use super::resolve::resolve;
 use super::{Record, RecordType, SchemaId, WireError, split};
-use crate::model::{Decision, DeliveryStatus, Event, Outbound, Preferences};
+use crate::model::{Decision, DeliveryStatus, Event, Outbound, Preferences, Suppression};
 
 /// Why a writer's schema cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -198,6 +198,14 @@ impl Records {
     pub fn status<'a>(&mut self, value: &'a [u8]) -> Result<DeliveryStatus<'a>, WireError> {
         self.read(value)
     }
+
+    /// [`Records::read`] of a [`Suppression`].
+    ///
+    /// # Errors
+    /// As [`Records::read`].
+    pub fn suppression<'a>(&mut self, value: &'a [u8]) -> Result<Suppression<'a>, WireError> {
+        self.read(value)
+    }
 }
 
 impl std::fmt::Debug for Records {
@@ -230,7 +238,7 @@ mod tests {
     }
 
     fn setup() -> (Arc<Counting>, Records, Encoders) {
-        let ids = WriterIds::new([10, 20, 30, 40, 50].map(SchemaId));
+        let ids = WriterIds::from_first(10);
         let source =
             Arc::new(Counting { inner: FixedSchemas::own(ids), asked: AtomicUsize::new(0), down: AtomicUsize::new(0) });
         (Arc::clone(&source), Records::new(source), Encoders::new(ids))
@@ -249,6 +257,8 @@ mod tests {
         assert_eq!(records.decision(&decision).unwrap(), samples::full_decision());
         let status = encoders.to_vec(&samples::full_status()).unwrap();
         assert_eq!(records.status(&status).unwrap(), samples::full_status());
+        let suppression = encoders.to_vec(&samples::full_suppression()).unwrap();
+        assert_eq!(records.suppression(&suppression).unwrap(), samples::full_suppression());
         assert!(matches!(records.event(&status), Err(WireError::WrongRecord { .. })));
     }
 
@@ -274,7 +284,7 @@ mod tests {
         records.event(&event).unwrap();
         let error = records.outbound(&outbound).unwrap_err();
         assert_eq!(error.blame(), Blame::Registry);
-        assert_eq!(error.to_string(), "schema id 30 cannot be fetched now: connection refused");
+        assert_eq!(error.to_string(), "schema id 12 cannot be fetched now: connection refused");
         source.down.store(0, Ordering::SeqCst);
         records.outbound(&outbound).unwrap();
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::{World, kafka_port, order, person, registry_port};
 
 /// The program with a configuration of its own.
-struct Cli {
+pub struct Cli {
     folder: tempfile::TempDir,
 }
 
@@ -36,7 +36,7 @@ impl Cli {
     }
 
     /// The program in a world that has its topics.
-    fn of(world: &World) -> Cli {
+    pub fn of(world: &World) -> Cli {
         Cli::with(&std::fs::read_to_string(world.config_file()).unwrap())
     }
 
@@ -57,7 +57,7 @@ impl Cli {
         admin.delete(&names.keys().map(String::as_str).collect::<Vec<_>>()).await.unwrap();
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         self.feed(arguments, "")
     }
 

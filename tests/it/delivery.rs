@@ -17,7 +17,7 @@ use crate::stand_in::{StandIn, unique};
 use crate::support::{Running, World, now, person, with};
 
 /// Short tiers, so that a retry is a matter of seconds.
-const FAST: &str = r#"delivery.tiers = ["1s", "3s"]
+pub const FAST: &str = r#"delivery.tiers = ["1s", "3s"]
 delivery.backoff = ["1s", "3s"]
 delivery.jitter_percent = 0
 delivery.halt_pause = "1s"
@@ -33,23 +33,23 @@ fn plain(more: config::Email) -> Vec<Arc<dyn Channel>> {
     channel::build(&Channels { email: Some(email), ..Channels::default() }).unwrap()
 }
 
-async fn deliver(world: &World) -> Running {
+pub async fn deliver(world: &World) -> Running {
     world.deliver(policy(), plain(email())).await.unwrap_or_else(|error| panic!("delivery ended: {error}"))
 }
 
 /// A user, and the address that the SMTP server is scripted for.
-struct Someone {
-    user: String,
-    address: String,
+pub struct Someone {
+    pub user: String,
+    pub address: String,
 }
 
 impl Someone {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let user = unique();
         Someone { address: format!("{user}@example.org"), user }
     }
 
-    fn id(&self, event: &str) -> String {
+    pub fn id(&self, event: &str) -> String {
         self.id_at(event, &self.address)
     }
 
@@ -57,11 +57,11 @@ impl Someone {
         NotificationId::derive("default", "shop/orders", event, &self.user, "email", address, "").to_string()
     }
 
-    async fn answers(&self, answers: Value) {
+    pub async fn answers(&self, answers: Value) {
         StandIn::smtp().script("/script", json!({"address": self.address, "answers": answers})).await;
     }
 
-    async fn mails(&self) -> Vec<Value> {
+    pub async fn mails(&self) -> Vec<Value> {
         StandIn::smtp().list("/messages", &[("address", &self.address)]).await
     }
 
@@ -70,7 +70,7 @@ impl Someone {
     }
 
     /// An outbound record as the router writes it.
-    fn outbound(&self, event: &str) -> Value {
+    pub fn outbound(&self, event: &str) -> Value {
         json!({
             "notification_id": self.id(event), "event_id": event, "source": "shop/orders", "type": "order.shipped",
             "event_time": now(), "tenant": "default", "user_id": self.user, "category": "orders", "priority": "NORMAL",
@@ -86,13 +86,13 @@ impl Someone {
         json!({"topic": topic, "key": format!("default/{}", self.user), "value": outbound})
     }
 
-    async fn send(&self, world: &World, outbound: Value) {
+    pub async fn send(&self, world: &World, outbound: Value) {
         world.produce(RecordType::Outbound, vec![self.item(world, outbound)]).await;
     }
 }
 
 /// The statuses of a notification, in order, until `count` are there.
-async fn statuses(world: &World, id: &str, count: usize) -> Vec<Value> {
+pub async fn statuses(world: &World, id: &str, count: usize) -> Vec<Value> {
     let of = |records: &[Value]| -> Vec<Value> {
         let mine = records.iter().map(|record| &record["value"]).filter(|value| value["notification_id"] == id);
         mine.cloned().collect()
@@ -102,7 +102,7 @@ async fn statuses(world: &World, id: &str, count: usize) -> Vec<Value> {
 }
 
 /// The statuses of a notification up to the one of this state.
-async fn until_state(world: &World, id: &str, state: &str) -> Vec<Value> {
+pub async fn until_state(world: &World, id: &str, state: &str) -> Vec<Value> {
     let ends = |records: &[Value]| {
         records.iter().any(|record| record["value"]["notification_id"] == id && record["value"]["state"] == state)
     };
@@ -117,7 +117,7 @@ fn only_the_last_differs(statuses: &[Value]) -> (&Value, usize) {
     (last, before.len())
 }
 
-fn states(statuses: &[Value]) -> Vec<&str> {
+pub fn states(statuses: &[Value]) -> Vec<&str> {
     statuses.iter().map(|status| status["state"].as_str().unwrap()).collect()
 }
 
@@ -152,7 +152,7 @@ async fn a_busy_provider_is_asked_again_after_each_tiers_delay_and_not_before() 
     assert_eq!(states(&statuses), ["RETRYING", "RETRYING", "SENT"]);
     let attempts: Vec<i64> = statuses.iter().map(|status| status["attempt"].as_i64().unwrap()).collect();
     assert_eq!(attempts, [1, 2, 3]);
-    assert_eq!(statuses[0]["code"], "451");
+    assert_eq!(statuses[0]["code"], "451 4.7.1");
     let at: Vec<i64> = ada.attempts().await.iter().map(|attempt| attempt["at"].as_i64().unwrap()).collect();
     assert_eq!(at.len(), 3);
     assert!(at[1] - at[0] >= 1_000 && at[2] - at[1] >= 3_000, "{at:?}");
@@ -399,7 +399,7 @@ async fn a_missing_topic_is_named_with_what_to_do() {
     assert!(error.contains("notify.outbound.email.retry.7s") && error.contains("notilog topics apply"), "{error}");
 }
 
-fn person_at(someone: &Someone, address: &str) -> Value {
+pub fn person_at(someone: &Someone, address: &str) -> Value {
     let endpoint = json!([{"channel": "email", "address": address, "verified": true, "label": null}]);
     with(person(&someone.user), json!({ "endpoints": endpoint }))
 }

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "ports and folders of the services come from the environment")]
 
 mod channels;
+mod chat;
 mod cli;
 mod consuming;
 mod delivery;
@@ -19,4 +20,5 @@ mod router;
 mod secure;
 mod stand_in;
 mod support;
+mod suppressions;
 mod table;

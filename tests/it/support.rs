@@ -11,7 +11,7 @@ use notilog::channel;
 use notilog::config::{self, Config, FileChoice, LoadOptions};
 use notilog::delivery;
 use notilog::kafka::admin::{Admin, TopicSpec};
-use notilog::model::{Channel, Class, Policy, Topics};
+use notilog::model::{Class, Policy, Topics};
 use notilog::ops::schemas;
 use notilog::registry::{Registry, RegistrySchemas};
 use notilog::router;
@@ -109,6 +109,7 @@ telemetry.listen = "127.0.0.1:0"
             topics.events("shop"),
             topics.preferences(),
             topics.policies(),
+            topics.suppressions(),
             topics.inputs(),
             topics.decisions(),
             topics.delivery_status(),
@@ -117,7 +118,7 @@ telemetry.listen = "127.0.0.1:0"
             topics.dlq_preferences(),
         ];
         names.extend(self.config.router.tiers.iter().map(|delay| topics.retry_events(delay.0)));
-        for channel in [Channel::Email, Channel::Telegram, Channel::Webhook] {
+        for channel in self.config.topics.channels.iter().copied() {
             names.extend([Class::Main, Class::Urgent].map(|class| topics.outbound(channel, class)));
             names.extend(self.config.delivery.tiers.iter().map(|delay| topics.outbound_tier(channel, delay.0)));
             names.push(topics.dlq_outbound(channel));
@@ -131,7 +132,8 @@ telemetry.listen = "127.0.0.1:0"
             if name.contains(".retry.") {
                 config.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
             }
-            if ["notify.preferences", "notify.policies", "notify.inputs"].iter().any(|table| name.ends_with(table)) {
+            let tables = ["notify.preferences", "notify.policies", "notify.inputs", "notify.suppressions"];
+            if tables.iter().any(|table| name.ends_with(table)) {
                 config.insert("cleanup.policy".to_owned(), "compact".to_owned());
             }
             TopicSpec { name, partitions: PARTITIONS, replication: 1, config }
@@ -434,12 +436,15 @@ pub async fn script_with(name: &str, arguments: &[&str], input: String, environm
         .args(arguments)
         .env("NOTILOG_KAFKA_PORT", kafka_port().to_string())
         .env("NOTILOG_REGISTRY_PORT", registry_port().to_string())
-        .envs(environment.iter().copied())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .envs(environment.iter().copied());
+    output_of(command, input).await
+}
+
+/// Runs a program to its end and gives what it printed.
+pub async fn output_of(mut command: Command, input: String) -> String {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     tokio::task::spawn_blocking(move || {
-        let mut child = command.spawn().expect("the Python of dev/services starts");
+        let mut child = command.spawn().expect("the program starts");
         let mut stdin = child.stdin.take().unwrap();
         let feed = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
         let output = child.wait_with_output().unwrap();
@@ -456,6 +461,11 @@ pub async fn script_with(name: &str, arguments: &[&str], input: String, environm
 pub fn python() -> String {
     std::env::var("NOTILOG_PYTHON")
         .unwrap_or_else(|_| format!("{}/.services/downloads/python/bin/python", env!("CARGO_MANIFEST_DIR")))
+}
+
+/// Where the packages from npm are, beside the interpreter of Python.
+pub fn node_modules() -> PathBuf {
+    PathBuf::from(python()).ancestors().nth(3).expect("python/bin/python").join("node/node_modules")
 }
 
 /// Milliseconds since the epoch.

@@ -61,6 +61,14 @@ impl Reply {
     }
 }
 
+impl std::fmt::Display for Reply {
+    /// The reply code and, if there is one, the enhanced code.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.code)?;
+        self.enhanced.map_or(Ok(()), |(class, subject, detail)| write!(f, " {class}.{subject}.{detail}"))
+    }
+}
+
 pub(super) fn verdict(stage: Stage, failure: Failure) -> Verdict {
     match (failure, stage) {
         (Failure::Refused(reply), _) => refused(stage, reply),

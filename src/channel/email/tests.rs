@@ -182,7 +182,7 @@ async fn a_refused_address_costs_no_connection() {
     let channel = channel(server.port);
     let outcome = channel.deliver(&mail_to("nobody@example.org")).await;
     assert_eq!(outcome.result, Verdict::Reject { reason: Reason::AddressRefused });
-    assert_eq!(outcome.code.as_deref(), Some("550"));
+    assert_eq!(outcome.code.as_deref(), Some("550 5.1.1"));
     assert!(is_sent(&deliver(&channel).await));
     let log = server.log();
     assert_eq!(log, ["1 greeting", "1 EHLO", "1 MAIL", "1 RCPT", "1 RSET", "1 MAIL", "1 RCPT", "1 DATA", "1 content"]);

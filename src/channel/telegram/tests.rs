@@ -70,6 +70,36 @@ async fn plain_text_is_not_parsed_and_a_channel_goes_by_its_name() {
     assert_eq!(calls.lock()[0].1, json!({"chat_id": "@news", "text": "1 < 2"}));
 }
 
+#[tokio::test]
+async fn markdown_is_sent_as_html_and_cut_where_telegram_ends() {
+    let (url, calls) = api(200, r#"{"ok":true,"result":{"message_id":42}}"#, Duration::ZERO).await;
+    let markdown = |text: &str| Content::Markup(crate::channel::markup::Document::markdown(text));
+    let short = Message { content: markdown("**Tee & Co.** (1 < 2)"), ..message("7", "", false) };
+    channel(&url).deliver(&short).await;
+    assert_eq!(
+        calls.lock()[0].1,
+        json!({"chat_id": 7, "text": "<b>Tee &amp; Co.</b> (1 &lt; 2)", "parse_mode": "HTML"})
+    );
+    let long = Message { content: markdown(&format!("**{}**", "<".repeat(5000))), ..message("7", "", false) };
+    channel(&url).deliver(&long).await;
+    let text = format!("<b>{}…</b>", "&lt;".repeat(4095));
+    assert_eq!(calls.lock()[1].1["text"], text);
+}
+
+#[tokio::test]
+async fn buttons_are_an_inline_keyboard_of_links() {
+    let (url, calls) = api(200, r#"{"ok":true,"result":{"message_id":42}}"#, Duration::ZERO).await;
+    let button = |text: &str| Button { text: text.to_owned(), url: "https://example.org/?a=1&b=2".parse().unwrap() };
+    let inner = Box::new(Content::Text { text: "<b>Hi</b>".to_owned(), html: true });
+    let rows = vec![vec![button("Track")], vec![button("Yes"), button("No")]];
+    let content = Content::WithButtons { message: inner, rows };
+    channel(&url).deliver(&Message { content, ..message("7", "", false) }).await;
+    let drawn = |text: &str| json!({"text": text, "url": "https://example.org/?a=1&b=2"});
+    let keyboard = json!({"inline_keyboard": [[drawn("Track")], [drawn("Yes"), drawn("No")]]});
+    let expected = json!({"chat_id": 7, "text": "<b>Hi</b>", "parse_mode": "HTML", "reply_markup": keyboard});
+    assert_eq!(calls.lock()[0].1, expected);
+}
+
 #[rstest]
 #[case::empty("", "x", Reason::AddressRefused)]
 #[case::name("ada", "x", Reason::AddressRefused)]

@@ -1,12 +1,18 @@
 //! How values become text: escaping, and the filters besides the engine's own: times in the recipient's zone, numbers and money in the
 //! recipient's way of writing.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use minijinja::value::ValueKind;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Value, escape_formatter};
 
 use super::locale::{Customs, customs};
+use crate::channel::markup::hide;
+
+/// The escaping of `.md`: values are text to whoever reads the Markdown.
+pub(super) const MARKDOWN: AutoEscape = AutoEscape::Custom(Cow::Borrowed("markdown"));
 
 pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_filter("datetime", datetime);
@@ -15,8 +21,13 @@ pub(super) fn register(environment: &mut Environment<'_>) {
 }
 
 /// Writes a value into the output. HTML gets the five characters escaped that need it (the engine's own way would turn
-/// each slash of a date or URL into an entity, too); all else is the engine's.
+/// each slash of a date or URL into an entity, too); in Markdown a value's punctuation is hidden from its reader; all
+/// else is the engine's.
 pub(super) fn write(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
+    if *state.auto_escape() == MARKDOWN {
+        let text = value.to_string();
+        return Ok(out.write_str(&if value.is_safe() { text.into() } else { hide(&text) })?);
+    }
     let plain = match (state.auto_escape(), value.as_str()) {
         (AutoEscape::Html, Some(text)) if !value.is_safe() => text,
         _ => return escape_formatter(out, state, value),

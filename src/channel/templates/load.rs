@@ -14,8 +14,18 @@ use crate::model::Channel;
 const FUEL: u64 = 200_000;
 
 /// The files each channel knows: `email.subject.txt`, `email.txt`, …
-const KNOWN_FILES: &[&str] =
-    &["email.subject.txt", "email.txt", "email.html", "telegram.html", "telegram.txt", "webhook.json"];
+const KNOWN_FILES: &[&str] = &[
+    "chat.md",
+    "chat.txt",
+    "email.html",
+    "email.subject.txt",
+    "email.txt",
+    "telegram.html",
+    "telegram.json",
+    "telegram.md",
+    "telegram.txt",
+    "webhook.json",
+];
 
 pub(super) fn load(dir: &Path, default_locale: &str) -> Result<Templates, TemplateErrors> {
     let mut loader = Loader { environment: environment(), sources: HashMap::new(), problems: Vec::new() };
@@ -46,6 +56,7 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|name| match name.rsplit('.').next() {
         Some("html") => AutoEscape::Html,
         Some("json") => AutoEscape::Json,
+        Some("md") => filters::MARKDOWN,
         _ => AutoEscape::None,
     });
     environment.set_formatter(filters::write);
@@ -120,18 +131,45 @@ impl Loader {
             (None, _) => self.problem(folder, None, "has e-mail files but no `email.subject.txt`; add it"),
             (Some(_), None) => self.problem(folder, None, "has e-mail files but no `email.txt`; add it"),
         }
-        match (found.remove("telegram.html"), found.remove("telegram.txt")) {
-            (Some(_), Some(_)) => {
-                self.problem(folder, None, "has both `telegram.html` and `telegram.txt`; remove one of them");
-            }
-            (Some(file), None) => parts.push((Channel::Telegram, Parts::Text { file, html: true })),
-            (None, Some(file)) => parts.push((Channel::Telegram, Parts::Text { file, html: false })),
-            (None, None) => {}
+        if let Some(message) = self.telegram(folder, found) {
+            parts.push((Channel::Telegram, message));
         }
         if let Some(file) = found.remove("webhook.json") {
             parts.push((Channel::Webhook, Parts::Json { file }));
         }
+        match (found.remove("chat.md"), found.remove("chat.txt")) {
+            (Some(_), Some(_)) => self.problem(folder, None, "has both `chat.md` and `chat.txt`; remove one of them"),
+            (Some(file), None) => parts.push((Channel::Chat, Parts::Markup { file, markdown: true })),
+            (None, Some(file)) => parts.push((Channel::Chat, Parts::Markup { file, markdown: false })),
+            (None, None) => {}
+        }
         parts
+    }
+
+    fn telegram(&mut self, folder: &Path, found: &mut HashMap<String, String>) -> Option<Parts> {
+        let text = |file, html| Parts::Text { file, html };
+        let forms = [
+            found.remove("telegram.html").map(|file| text(file, true)),
+            found.remove("telegram.txt").map(|file| text(file, false)),
+            found.remove("telegram.md").map(|file| Parts::Markup { file, markdown: true }),
+        ];
+        let mut forms = forms.into_iter().flatten();
+        let (message, buttons) = (forms.next(), found.remove("telegram.json"));
+        if forms.next().is_some() {
+            self.problem(
+                folder,
+                None,
+                "has more than one of `telegram.html`, `telegram.md` and `telegram.txt`; keep one",
+            );
+        }
+        match (message, buttons) {
+            (None, Some(_)) => {
+                self.problem(folder, None, "has buttons in `telegram.json` and no message; add `telegram.html`");
+                None
+            }
+            (Some(message), Some(buttons)) => Some(Parts::Buttons { message: Box::new(message), buttons }),
+            (message, None) => message,
+        }
     }
 
     fn partials(&mut self, dir: &Path, folder: &Path) {
@@ -255,6 +293,9 @@ mod tests {
             ("f/en/telegram.txt", "a\n{% include '_shared/none.txt' %}"),
             ("g/en/telegram.txt", ""),
             ("g/en/telegram.html", ""),
+            ("h/en/telegram.json", "[]"),
+            ("i/en/chat.md", ""),
+            ("i/en/chat.txt", ""),
         ]);
         let starts = [
             "a/en: has e-mail files but no `email.subject.txt`",
@@ -263,7 +304,9 @@ mod tests {
             "d: speaks to telegram, but not in the default locale `en`",
             "e/_x: is not a language tag",
             "f/en/telegram.txt:2: refers to `_shared/none.txt`",
-            "g/en: has both `telegram.html` and `telegram.txt`",
+            "g/en: has more than one of `telegram.html`",
+            "h/en: has buttons in `telegram.json` and no message",
+            "i/en: has both `chat.md` and `chat.txt`",
         ];
         assert_eq!(found.len(), starts.len(), "{found:#?}");
         for (line, start) in found.iter().zip(starts) {

@@ -6,6 +6,7 @@
 //!
 //! Invariant: an error names a file and a line, never a value of the event's data.
 
+mod buttons;
 mod error;
 mod filters;
 mod load;
@@ -41,6 +42,8 @@ enum Parts {
     Mail { subject: String, text: String, html: Option<String> },
     Text { file: String, html: bool },
     Json { file: String },
+    Markup { file: String, markdown: bool },
+    Buttons { message: Box<Parts>, buttons: String },
 }
 
 /// What a template may speak of, besides `locale`: the recipient's tag, or that of the text where there is none in his

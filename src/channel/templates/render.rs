@@ -6,8 +6,9 @@ use minijinja::value::Serde;
 use minijinja::{ErrorKind, Value};
 use serde::Serialize;
 
-use super::{Content, Context, Parts, RenderError, Templates, locale};
+use super::{Content, Context, Parts, RenderError, Templates, buttons, locale};
 use crate::channel::EventFacts;
+use crate::channel::markup::Document;
 use crate::model::Channel;
 
 /// The most bytes that one file may make; larger than any provider takes.
@@ -60,16 +61,29 @@ pub(super) fn render(
         .find_map(|tag| locales.get_key_value(&tag))
         .ok_or_else(missing)?;
     let root = Value::from(Serde(root(context, &data, locale::of_text(locale, tag))));
+    message(templates, parts, &root)
+}
+
+fn message(templates: &Templates, parts: &Parts, root: &Value) -> Result<Content, RenderError> {
     match parts {
         Parts::Mail { subject, text, html } => Ok(Content::Mail {
-            subject: one_line(&file(templates, subject, &root)?),
-            text: file(templates, text, &root)?,
-            html: html.as_ref().map(|html| file(templates, html, &root)).transpose()?,
+            subject: one_line(&file(templates, subject, root)?),
+            text: file(templates, text, root)?,
+            html: html.as_ref().map(|html| file(templates, html, root)).transpose()?,
         }),
         Parts::Text { file: name, html } => {
-            Ok(Content::Text { text: file(templates, name, &root)?.trim().to_owned(), html: *html })
+            Ok(Content::Text { text: file(templates, name, root)?.trim().to_owned(), html: *html })
         }
-        Parts::Json { file: name } => json(name, &file(templates, name, &root)?),
+        Parts::Json { file: name } => json(name, &file(templates, name, root)?),
+        Parts::Markup { file: name, markdown } => {
+            let text = file(templates, name, root)?;
+            Ok(Content::Markup(if *markdown { Document::markdown(&text) } else { Document::plain(&text) }))
+        }
+        Parts::Buttons { message: of, buttons } => {
+            let message = message(templates, of, root)?;
+            let rows = buttons::read(buttons, &file(templates, buttons, root)?)?;
+            Ok(if rows.is_empty() { message } else { Content::WithButtons { message: Box::new(message), rows } })
+        }
     }
 }
 

@@ -1,31 +1,14 @@
 //! What an endpoint's answer means for a notification: one pure function, tested as a table.
 //!
 //! Sources: Standard Webhooks 1.0.0, "Delivery success and failure" (2xx is success, 410 ends it, everything else is
-//! a failure to try again, `Retry-After` is obeyed); RFC 9110, section 10.2.3 (`Retry-After`). The endpoint is a
-//! customer's: it can never hold the channel for others, so nothing here is a Halt.
+//! a failure to try again, `Retry-After` is obeyed). The endpoint is a customer's: it can never hold the channel for
+//! others, so nothing here is a Halt.
 
 use std::time::Duration;
 
-use jiff::fmt::rfc2822;
-
 use crate::channel::Verdict;
-use crate::model::{Reason, Timestamp};
-
-/// The longest that an endpoint may ask us to wait.
-pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Why there was no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// The name resolves to an address that may not be called.
-    Forbidden,
-    /// No name, no connection, no TLS: nothing was sent.
-    NoConnection,
-    /// No answer in time.
-    Timeout,
-    /// The connection broke after the request was on its way.
-    Interrupted,
-}
+use crate::channel::endpoint::Failure;
+use crate::model::Reason;
 
 pub(super) fn answered(status: u16, after: Option<Duration>) -> Verdict {
     let reason = match status {
@@ -47,21 +30,6 @@ pub(super) fn failed(failure: Failure) -> Verdict {
         Failure::Interrupted => Reason::Interrupted,
     };
     Verdict::Retry { reason, after: None }
-}
-
-/// `Retry-After`: seconds or an HTTP date, at most [`MAX_RETRY_AFTER`]; a date that has passed, and what is neither,
-/// asks for nothing.
-pub(super) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    let wanted = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a u64 has is more than the most, too.
-        Duration::from_secs(value.parse().unwrap_or(u64::MAX))
-    } else {
-        // IMF-fixdate (RFC 9110, section 5.6.7) is a date of RFC 2822 with the zone `GMT`.
-        let at = rfc2822::parse(value).ok()?.timestamp();
-        Timestamp::from(at).since(now)
-    };
-    (!wanted.is_zero()).then_some(wanted.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -114,24 +82,5 @@ mod tests {
         #[case] expected: Verdict,
     ) {
         assert_eq!(failed(failure), expected);
-    }
-
-    #[rstest]
-    #[case("120", Some(120))]
-    #[case(" 5 ", Some(5))]
-    #[case("0", None)]
-    #[case("86401", Some(86_400))]
-    #[case("99999999999999999999999", Some(86_400))]
-    #[case("Sun, 06 Nov 1994 08:50:37 GMT", Some(60))]
-    #[case("Sun, 06 Nov 1994 08:49:37 GMT", None)]
-    #[case("Tue, 06 Nov 2094 08:49:37 GMT", None)] // a Saturday: not a date
-    #[case("Sat, 06 Nov 2094 08:49:37 GMT", Some(86_400))]
-    #[case("-5", None)]
-    #[case("1.5", None)]
-    #[case("soon", None)]
-    #[case("", None)]
-    fn retry_after_is_seconds_or_a_date_and_never_more_than_a_day(#[case] value: &str, #[case] expected: Option<u64>) {
-        let now = "1994-11-06T08:49:37Z".parse::<jiff::Timestamp>().unwrap().into();
-        assert_eq!(retry_after(value, now), expected.map(Duration::from_secs));
     }
 }

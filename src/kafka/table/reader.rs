@@ -27,6 +27,7 @@ use crate::kafka::acl::{Kind as On, Operation};
 use crate::kafka::client::{Context, Kind, base_config, metadata};
 use crate::kafka::denied::{Denied, Right};
 use crate::telemetry::clock::steady_now;
+use crate::telemetry::faults::{self, Point};
 use crate::telemetry::metrics::{TableGauges, table_gauges};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -236,6 +237,9 @@ impl Reader {
                 .rows
                 .put(key, message.payload(), partition, offset, timestamp)
                 .map_err(|full| format!("{full}; hold `{}` in more processes", self.settings.topic))?;
+        }
+        if !self.shared.progress.is_restored() {
+            faults::at(Point::Restoring);
         }
         self.shared.progress.record();
         self.ends.read(partition, offset);

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::decide::{quiet_until, validate};
 use crate::model::{
-    Channel, Decision, DecisionOutcome, Open, Preferences, QuietHours, Reason, endpoint_hash, format_delay,
+    Channel, Decision, DecisionOutcome, Open, Preferences, QuietHours, Reason, Suppression, endpoint_hash, format_delay,
 };
 
 use super::Evidence;
@@ -37,7 +37,7 @@ pub(super) fn deciding(
     let mut settings = match reason {
         Reason::Expired => vec![setting("event", "time", decision.event_time)],
         Reason::NoCategory | Reason::UnknownCategory => vec![setting("event", "category", quoted(decision.category))],
-        Reason::AddressSuppressed => vec![setting("suppressions", "address", "suppressed")],
+        Reason::AddressSuppressed => suppression(outcome, evidence),
         _ => Vec::new(),
     };
     if let Some(record) = record {
@@ -45,6 +45,19 @@ pub(super) fn deciding(
     }
     settings.extend(of_policy(reason, decision, evidence));
     settings
+}
+
+/// The entry that stands against the endpoint, if it still does and the key to find it is at hand.
+fn suppression(outcome: &DecisionOutcome<'_>, evidence: &Evidence<'_>) -> Vec<Setting> {
+    let of = "suppressions";
+    let is_it = |(hash, _): &&(String, Suppression<'_>)| Some(hash.as_str()) == outcome.endpoint_hash.as_deref();
+    let Some((_, entry)) = evidence.suppressions.iter().find(is_it) else {
+        return vec![setting(of, "address", "suppressed then; no entry stands now, or none can be found")];
+    };
+    let code = entry.code.map(|code| setting(of, "code", code));
+    let told =
+        [setting(of, "reason", entry.reason), setting(of, "since", entry.since), setting(of, "source", entry.source)];
+    told.into_iter().chain(code).collect()
 }
 
 fn of_preferences(

@@ -101,7 +101,7 @@ fn decided<'a>(category: &'a str, record: &'a Preferences<'a>) -> Decision<'a> {
 fn explained(category: &str, record: &Preferences<'_>) -> String {
     let policy = policy();
     let records = [(PLACE, record.clone())];
-    let evidence = Evidence { preferences: &records, policy: Some(&policy), zones: &ZONES };
+    let evidence = Evidence { preferences: &records, suppressions: &[], policy: Some(&policy), zones: &ZONES };
     explain(&decided(category, record), &evidence).to_string()
 }
 
@@ -148,7 +148,7 @@ fn a_mandatory_category_says_so() {
 #[test]
 fn an_event_as_a_whole_is_explained_from_the_policy() {
     let policy = policy();
-    let evidence = Evidence { preferences: &[], policy: Some(&policy), zones: &ZONES };
+    let evidence = Evidence { preferences: &[], suppressions: &[], policy: Some(&policy), zones: &ZONES };
     let expired = event_judged("marketing", Verdict::Suppressed, Reason::Expired, Rule::Expiry);
     let unknown = event_judged("marketting", Verdict::Rejected, Reason::UnknownCategory, Rule::Valid);
     insta::assert_snapshot!(format!("{}\n\n{}", explain(&expired, &evidence), explain(&unknown, &evidence)));
@@ -159,7 +159,7 @@ fn deciding_setting(change: impl FnOnce(&mut Preferences<'static>)) -> (String, 
     let mut record = ada();
     change(&mut record);
     let records = [(PLACE, record.clone())];
-    let evidence = Evidence { preferences: &records, policy: None, zones: &ZONES };
+    let evidence = Evidence { preferences: &records, suppressions: &[], policy: None, zones: &ZONES };
     let explanation = explain(&decided("marketing", &record), &evidence);
     let [setting] = explanation.outcomes[0].decided_by.clone().try_into().unwrap();
     assert_eq!(setting.of, "preferences");
@@ -197,7 +197,7 @@ fn every_choice_of_a_recipient_is_named_by_its_path() {
 fn a_record_that_compaction_took_is_said_to_be_gone() {
     let record = ada();
     let elsewhere = [(PreferencesRef { offset: 43, ..PLACE }, ada())];
-    let evidence = Evidence { preferences: &elsewhere, policy: None, zones: &ZONES };
+    let evidence = Evidence { preferences: &elsewhere, suppressions: &[], policy: None, zones: &ZONES };
     let explanation = explain(&decided("marketing", &record), &evidence);
     assert_eq!(explanation.outcomes[0].preferences, Some(ExplainedPreferences { place: PLACE, at_hand: false }));
     assert_eq!(explanation.outcomes[0].decided_by, []);
@@ -209,7 +209,7 @@ fn no_explanation_shows_an_address() {
     let record = ada();
     let json = {
         let records = [(PLACE, record.clone())];
-        let evidence = Evidence { preferences: &records, policy: Some(&policy()), zones: &ZONES };
+        let evidence = Evidence { preferences: &records, suppressions: &[], policy: Some(&policy()), zones: &ZONES };
         serde_json::to_string(&explain(&decided("marketing", &record), &evidence)).unwrap()
     };
     for text in [json, explained("marketing", &record)] {

@@ -40,8 +40,8 @@ pub enum ShardEnd {
     /// The producer cannot go on.
     #[error(transparent)]
     Producer(Failure),
-    /// The table cannot go on.
-    #[error("the preferences table failed: {0}")]
+    /// A table cannot go on.
+    #[error("{0}")]
     Table(String),
     /// A dead letter cannot be written either.
     #[error("neither the outputs of a record nor its dead letter can be written: {0}. Mend that, then start again")]

@@ -15,6 +15,7 @@ use crate::router::input::is_event_tier;
 use crate::router::placing::{First, Placed, Placing};
 use crate::router::standing::{Facts, Lost, Verdict, judge};
 use crate::telemetry::clock::steady_now;
+use crate::telemetry::faults::{self, Breakage};
 use crate::telemetry::metrics::Rebalance as RebalanceKind;
 
 /// So long offsets that were committed before may seem to be missing when the input is rewound (KAFKA-20416).
@@ -154,6 +155,9 @@ impl Running {
 
     /// Goes back to where the group stands.
     pub(super) fn rewind(&mut self) -> Result<(), ShardEnd> {
+        if faults::broken(Breakage::NoRewind) {
+            return Ok(());
+        }
         self.heads.clear();
         let deadline = steady_now() + PATIENCE;
         let missing = loop {

@@ -1,0 +1,70 @@
+//! Case 2: a process that stands still for longer than its session and its transaction last, while another takes over,
+//! and then goes on as if nothing had been.
+
+use std::time::Duration;
+
+use notilog::telemetry::faults::Point;
+
+use crate::scene::{Brokers, Process, Scene, Seed, Start, assert_exactly_once};
+
+/// Longer than the session (10 s) and the transaction's time (10 s), and the coordinator looks every 10 s.
+const STANDSTILL: Duration = Duration::from_secs(24);
+
+/// Starts a router that stops itself at a point.
+async fn zombie_at(scene: &Scene, start: &Start, point: Point, n: u64) -> Process {
+    let mut zombie = scene.router(&start.clone().at(point, &format!("{n}*off->1*return(stop)")));
+    zombie.wait_for_log(&format!("at {}", point.name()), 1).await;
+    zombie.wait_until_stopped().await;
+    zombie
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_02_what_a_zombie_left_open_is_never_visible_when_another_instance_took_over() {
+    let mut seed = Seed::of_environment();
+    let scene = Scene::new("zombie", Brokers::Shared).await;
+    let (watch, load) = (scene.watch(), scene.load(300, &[]));
+    let dynamic = |instance: &str| Start::instance(instance).with("router.static_membership = false");
+    let zombie = zombie_at(&scene, &dynamic("a"), Point::MidProduce, seed.between(200, 1_000)).await;
+    let _successor = scene.router(&dynamic("b"));
+    tokio::time::sleep(STANDSTILL).await;
+    zombie.signal("CONT");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let events = load.finish().await;
+    assert_exactly_once(&watch.verdict(events, 0).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_02_what_a_zombie_was_about_to_commit_is_never_visible_when_its_own_successor_runs() {
+    let mut seed = Seed::of_environment();
+    let scene = Scene::new("fenced", Brokers::Shared).await;
+    let (watch, load) = (scene.watch(), scene.load(300, &[]));
+    let zombie = zombie_at(&scene, &Start::instance("a"), Point::OffsetsSent, seed.between(20, 60)).await;
+    // The same instance, as an orchestrator starts it that takes the first one for dead.
+    let mut successor = scene.router(&Start::instance("a"));
+    successor.wait_until_assigned().await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    zombie.signal("CONT");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let events = load.finish().await;
+    let verdict = watch.verdict(events, 0).await;
+    assert_exactly_once(&verdict);
+    assert!(successor.ended().is_none(), "the newer one lives: {}", successor.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_02_a_fenced_process_ends_and_does_not_take_its_id_back() {
+    let scene = Scene::new("twice", Brokers::Shared).await;
+    let (watch, load) = (scene.watch(), scene.load(300, &[]));
+    // Two live processes under one instance: the second fences the first, and that is the end of it.
+    let dynamic = Start::instance("a").with("router.static_membership = false");
+    let mut first = scene.router(&dynamic);
+    first.wait_until_assigned().await;
+    let mut second = scene.router(&dynamic);
+    let status = first.end().await;
+    assert_eq!(status.code(), Some(1), "{}", first.log());
+    assert!(first.log().contains("taken over by a newer producer"), "{}", first.log());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let events = load.finish().await;
+    assert_exactly_once(&watch.verdict(events, 0).await);
+    assert!(second.ended().is_none(), "the newer one lives: {}", second.log());
+}
