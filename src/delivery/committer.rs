@@ -165,6 +165,11 @@ impl Committer {
                 self.went_through();
                 return Ok(Went::Through);
             }
+            Ended::CommittedLast => {
+                ledger.committed(positions);
+                self.went_through();
+                return Ok(Went::Through);
+            }
             Ended::Fenced(failure) => return Err(CommitEnd::Fenced(failure)),
             Ended::Aborted(producer, failure) => {
                 self.producer = Some(producer);

@@ -166,6 +166,8 @@ impl GroupConsumer {
         let defaults = [
             ("heartbeat.interval.ms", "2000"),
             ("fetch.queue.backoff.ms", "10"),
+            // A rewind waits for the fetch that is under way, and so does every narrowing of a transaction that failed.
+            ("fetch.wait.max.ms", "100"),
             ("queued.max.messages.kbytes", queue_kib.as_str()),
         ];
         let mut config = base_config(settings.kafka, Kind::Consumer, "group", &defaults);

@@ -3,8 +3,10 @@
 //!
 //! Commit is: wait until every record is acknowledged → offsets → end. librdkafka lacks KIP-890's client side
 //! (#5423): after an unknown result a late EndTxn could end a *later* transaction, so that such a producer is
-//! destroyed and its successor, with the same `transactional.id` and a new epoch, begins anew.
+//! destroyed and its successor, with the same `transactional.id` and a new epoch, begins anew. The same holds where
+//! librdkafka asked for the end twice, because the first request's connection broke: the first may still be under way.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -62,6 +64,9 @@ pub struct Transaction {
 pub enum Ended {
     /// All of it is visible.
     Committed(TransactionalProducer),
+    /// All of it is visible; the producer is gone, because a second request for this end may still be under way.
+    /// Connect a new one of the same id.
+    CommittedLast,
     /// None of it is visible; rewind the input to the committed offsets.
     Aborted(TransactionalProducer, Failure),
     /// Nobody knows; the producer is gone. Connect a new one of the same id, then rewind the input to the
@@ -167,7 +172,10 @@ impl TransactionalProducer {
             .set("partitioner", "murmur2_random")
             .set("delivery.report.only.error", "true")
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
-            .set("message.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
+            .set("message.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
+            // Nothing else tells that it asked for the end of a transaction again (see `Context::log`).
+            .set("debug", "eos")
+            .set_log_level(RDKafkaLogLevel::Debug);
         if faults::broken(Breakage::NoTransactionalId) {
             config.remove("transactional.id");
         }
@@ -177,6 +185,8 @@ impl TransactionalProducer {
             missing: missing.clone(),
             principal: principal_of(kafka),
             faults: Mutex::default(),
+            served: AtomicU64::new(0),
+            asked_again: AtomicBool::new(false),
         };
         let failed =
             |doing, error: &KafkaError| Failure::Kafka { id: id.to_owned(), doing, why: diagnostics.explain(error) };
@@ -237,6 +247,20 @@ impl TransactionalProducer {
     /// Serves librdkafka's events (logs, errors) between transactions.
     pub fn serve(&self) {
         self.inner.poll(Duration::ZERO);
+    }
+
+    /// Whether a request for the end of a transaction may still be under way although another was answered.
+    fn is_haunted(&self) -> bool {
+        let context = self.inner.context();
+        // A poll serves one event, and does not say whether there was one.
+        loop {
+            let served = context.served.load(Ordering::SeqCst);
+            self.inner.poll(Duration::ZERO);
+            if context.served.load(Ordering::SeqCst) == served {
+                break;
+            }
+        }
+        context.asked_again.load(Ordering::SeqCst) && !faults::broken(Breakage::ReuseAfterUnknown)
     }
 
     fn failure(&self, doing: &'static str, error: &KafkaError) -> Failure {
@@ -371,7 +395,7 @@ impl Transaction {
         match ended {
             Ok(()) => {
                 faults::at(Point::Committed);
-                Ended::Committed(self.producer)
+                if self.producer.is_haunted() { Ended::CommittedLast } else { Ended::Committed(self.producer) }
             }
             Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
                 let failure = self.producer.failure("committing", &KafkaError::Transaction(error));
@@ -450,7 +474,7 @@ impl Transaction {
                     // What the delivery reports said is nearer to the cause.
                     other => self.fault().unwrap_or(other),
                 };
-                Ended::Aborted(self.producer, why)
+                if self.producer.is_haunted() { Ended::Unknown(why) } else { Ended::Aborted(self.producer, why) }
             }
             Err(error) => match self.give_up("aborting", &error) {
                 Ended::Unknown(_) => Ended::Unknown(why),
@@ -532,6 +556,10 @@ struct Context {
     missing: MissingTopics,
     principal: String,
     faults: Mutex<Vec<Failure>>,
+    /// Logs and errors handed out so far.
+    served: AtomicU64,
+    /// librdkafka asked for the end of a transaction a second time.
+    asked_again: AtomicBool,
 }
 
 impl Context {
@@ -541,11 +569,19 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    /// When the connection of an EndTxn breaks or times out, librdkafka asks again by itself and reports neither; its
+    /// log of category `eos` says "EndTxn returned _TRANSPORT". tests/faults/late_end.rs notices when that changes.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.diagnostics.on_log(level, facility, message);
+        self.served.fetch_add(1, Ordering::SeqCst);
+        if !matches!(level, RDKafkaLogLevel::Debug) {
+            self.diagnostics.on_log(level, facility, message);
+        } else if facility == "ENDTXN" && (message.contains("_TRANSPORT") || message.contains("_TIMED_OUT")) {
+            self.asked_again.store(true, Ordering::SeqCst);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.served.fetch_add(1, Ordering::SeqCst);
         self.diagnostics.on_error(&error, reason);
     }
 

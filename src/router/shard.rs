@@ -252,7 +252,11 @@ impl Running {
             return self.recover(ended, None);
         }
         let begun = steady_now();
-        match transaction.commit(&positions, &group) {
+        let ended = match transaction.commit(&positions, &group) {
+            Ended::CommittedLast => Ended::Committed(self.connect()?),
+            other => other,
+        };
+        match ended {
             Ended::Committed(producer) => {
                 self.shard.metrics.committed(begun.elapsed());
                 self.stage = Stage::Ready(producer);
@@ -295,6 +299,10 @@ impl Running {
         let failure = match ended {
             Ended::Committed(producer) => {
                 self.stage = Stage::Ready(producer);
+                return Ok(());
+            }
+            Ended::CommittedLast => {
+                self.stage = Stage::Ready(self.connect()?);
                 return Ok(());
             }
             Ended::Fenced(failure) => return Err(self.fenced(failure, age)),

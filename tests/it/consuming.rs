@@ -111,7 +111,7 @@ async fn a_transaction_is_aborted_at_once_while_its_first_record_is_under_way() 
             producer = match transaction.abort(Failure::Group("a test".to_owned())) {
                 Ended::Aborted(producer, Failure::Group(_)) => producer,
                 Ended::Aborted(_, other) | Ended::Unknown(other) | Ended::Fenced(other) => panic!("{other}"),
-                Ended::Committed(_) => panic!("it was to be aborted"),
+                Ended::Committed(_) | Ended::CommittedLast => panic!("it was to be aborted"),
             };
             assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
         }
