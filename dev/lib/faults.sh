@@ -39,6 +39,8 @@ faults_kafka_properties() {
   cat <<EOF
 controller.quorum.bootstrap.servers=127.0.0.1:$NOTILOG_FAULTS_KAFKA_CONTROLLER_PORT
 log.dirs=$(data_dir faults_kafka)/log
+log.cleaner.backoff.ms=300
+log.retention.check.interval.ms=1000
 EOF
   single_node_properties
 }

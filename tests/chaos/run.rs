@@ -10,15 +10,15 @@ use tokio::task::JoinSet;
 
 use crate::Arguments;
 use crate::proxy::{Fault, Proxy};
-use crate::scene::{Brokers, FAULTS, Process, Scene, Start};
+use crate::scene::{Brokers, FAULTS, Process, Scene, Start, on_pass};
 use crate::schedule::{Event, Fate, Life, Schedule};
 
 /// Each so manieth event makes a transaction fail, and others of that are aborted input.
-const POISON: usize = 1_500;
+const POISON: usize = 3_000;
 const GHOSTS: usize = 500;
 
 /// A point that was not reached within this after the start: the process is killed all the same.
-const LONGEST_LIFE: Duration = Duration::from_secs(14);
+const LONGEST_LIFE: Duration = Duration::from_secs(8);
 
 /// How long a process may take to get partitions before its life goes on regardless.
 const ASSIGNMENT: Duration = Duration::from_secs(15);
@@ -76,7 +76,9 @@ pub async fn run(arguments: &Arguments, seed: u64, schedule: Schedule) -> bool {
     run.proxy.forget_held();
     let events = load.finish().await;
     println!("{events} events are written; the routers go on undisturbed");
-    let start = |number| run.scene.router(&run.start(number, true));
+    // Not as static members: where one was killed in the middle of a rebalance, partitions may be without an owner
+    // until the next one (docs/guarantees.md).
+    let start = |number| run.scene.router(&run.start(number, false));
     let routers: Vec<Process> = (0..arguments.processes).map(start).collect();
     let verdict = watch.verdict(events, POISON).await;
     let well = run.report(&verdict, began.elapsed());
@@ -109,8 +111,8 @@ impl Run {
             match life.fate {
                 Fate::KilledAt { point, pass, soon } => {
                     let action = if soon { "return(kill-soon)" } else { "return(kill)" };
-                    let action = format!("{}*off->{action}", pass - 1).replace("0*off->", "");
-                    self.until_killed(self.scene.router(&start.at(point, &action)), life.fate, LONGEST_LIFE).await;
+                    let start = start.at(point, &on_pass(pass, action));
+                    self.until_killed(self.scene.router(&start), life.fate, LONGEST_LIFE).await;
                 }
                 Fate::Killed { after } => {
                     let process = self.assigned(self.scene.router(&start)).await;

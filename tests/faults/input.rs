@@ -16,8 +16,8 @@ async fn case_10_transactions_that_are_aborted_for_one_record_lose_none_of_the_o
     let scene = Scene::new("aborts", Brokers::Shared).await;
     let watch = scene.watch();
     let _router = scene.router(&Start::default());
-    let events = scene.load(400, &[("events", 2_000), ("poison", 250)]).wait().await;
-    assert_exactly_once(&watch.verdict(events, 250).await);
+    let events = scene.load(400, &[("events", 900), ("poison", 400)]).wait().await;
+    assert_exactly_once(&watch.verdict(events, 400).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,6 +39,18 @@ async fn case_01_killed_at_each_named_point_a_router_loses_nothing_and_doubles_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn case_01_killed_between_the_records_and_the_offsets() {
+    let scene = Scene::new("between", Brokers::Shared).await;
+    let (watch, load) = (scene.watch(), scene.load(400, &[]));
+    for n in [9, 4] {
+        scene.router(&Start::default().killed_at(Point::Drained, n)).end_by_kill().await;
+    }
+    let _router = scene.router(&Start::default());
+    let events = load.finish().await;
+    assert_exactly_once(&watch.verdict(events, 0).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn case_01_killed_while_the_end_of_a_transaction_is_under_way() {
     let mut seed = Seed::of_environment();
     let scene = Scene::new("during", Brokers::Shared).await;

@@ -8,9 +8,11 @@
 
 mod brokers;
 mod coordinator;
+mod delivering;
 mod input;
 mod kills;
 mod late_end;
+mod pressure;
 #[allow(dead_code, reason = "not every test needs every fault")]
 mod proxy;
 mod rebalances;
@@ -19,6 +21,9 @@ mod restore;
 mod scene;
 #[allow(dead_code, reason = "shared with tests/chaos")]
 mod schedule;
+#[allow(dead_code, reason = "shared with tests/it")]
+#[path = "../it/stand_in.rs"]
+mod stand_in;
 #[allow(dead_code, reason = "shared with tests/it")]
 #[path = "../it/support.rs"]
 mod support;

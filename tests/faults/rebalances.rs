@@ -36,7 +36,9 @@ async fn case_05_a_shard_that_is_too_slow_to_poll_loses_its_partitions_and_write
     let mut seed = Seed::of_environment();
     let scene = Scene::new("slow", Brokers::Shared).await;
     let (watch, load) = (scene.watch(), scene.load(300, &[]));
-    let limit = "kafka.properties.\"max.poll.interval.ms\" = \"10000\"\nrouter.static_membership = false";
+    // librdkafka wants it above its own default session time-out where a client of another kind has that.
+    let limit = "kafka.properties.\"max.poll.interval.ms\" = \"11000\"\n\
+                 kafka.properties.\"session.timeout.ms\" = \"10000\"\nrouter.static_membership = false";
     let n = seed.between(200, 800);
     let slow = Start::instance("a").with(limit).at(Point::MidProduce, &format!("{n}*off->1*sleep(14000)"));
     let mut slow = scene.router(&slow);

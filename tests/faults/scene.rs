@@ -95,6 +95,8 @@ pub struct Scene {
     pub brokers: Brokers,
     pub config: Config,
     folder: tempfile::TempDir,
+    /// A broker that was killed looks through every log it has.
+    _cleanup: support::Cleanup,
     _alone: tokio::sync::MutexGuard<'static, ()>,
 }
 
@@ -130,13 +132,18 @@ impl Start {
 
     /// That ends by SIGKILL when it passes a point for the `n`th time.
     pub fn killed_at(self, point: Point, n: u64) -> Self {
-        self.at(point, &format!("{}*off->return(kill)", n.max(1) - 1).replace("0*off->", ""))
+        self.at(point, &on_pass(n, "return(kill)"))
     }
 
     /// With more configuration.
     pub fn with(self, toml: &str) -> Self {
         Start { toml: format!("{}{toml}\n", self.toml), ..self }
     }
+}
+
+/// An action that comes at the `n`th pass of a point, counting from 1, as the crate `fail` writes it.
+pub fn on_pass(n: u64, action: &str) -> String {
+    if n > 1 { format!("{}*off->{action}", n - 1) } else { action.to_owned() }
 }
 
 /// What the suite is broken by, when `dev/chaos --controls` runs it.
@@ -157,7 +164,8 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let topics = Topics::new(&prefix);
         let config = load_config(folder.path(), &toml_for(&prefix, &brokers.bootstrap(), &Start::default()));
-        let scene = Scene { topics, brokers, config, folder, _alone: alone };
+        let _cleanup = support::Cleanup { kafka: config.kafka.clone(), prefix };
+        let scene = Scene { topics, brokers, config, folder, _cleanup, _alone: alone };
         scene.create_topics().await;
         support::writer_ids(&scene.config).await;
         scene.preferences((0..USERS).map(|n| person(&format!("u-{n}"))).collect()).await;
@@ -170,6 +178,8 @@ impl Scene {
             topics.events("shop"),
             topics.preferences(),
             topics.policies(),
+            topics.inputs(),
+            topics.suppressions(),
             topics.decisions(),
             topics.delivery_status(),
             topics.audit(),
@@ -177,11 +187,9 @@ impl Scene {
             topics.dlq_preferences(),
         ];
         names.extend(tiers.iter().map(|delay| topics.retry_events(delay.0)));
-        for channel in [Channel::Email, Channel::Telegram, Channel::Webhook] {
-            names.extend([Class::Main, Class::Urgent].map(|class| topics.outbound(channel, class)));
-            names.extend(self.config.delivery.tiers.iter().map(|delay| topics.outbound_tier(channel, delay.0)));
-            names.push(topics.dlq_outbound(channel));
-        }
+        names.extend([Class::Main, Class::Urgent].map(|class| topics.outbound(Channel::Email, class)));
+        names.extend(self.config.delivery.tiers.iter().map(|delay| topics.outbound_tier(Channel::Email, delay.0)));
+        names.push(topics.dlq_outbound(Channel::Email));
         let specs: Vec<TopicSpec> = names.into_iter().map(|name| self.spec(name)).collect();
         for created in Admin::new(&self.config.kafka).unwrap().create(&specs.iter().collect::<Vec<_>>()).await {
             created.unwrap_or_else(|error| panic!("{error}: start the services with `dev/services up`"));
@@ -197,7 +205,10 @@ impl Scene {
         if name.contains(".retry.") {
             set("message.timestamp.type", "LogAppendTime");
         }
-        if name.ends_with("notify.preferences") || name.ends_with("notify.policies") {
+        if ["notify.preferences", "notify.policies", "notify.inputs", "notify.suppressions"]
+            .iter()
+            .any(|compact| name.ends_with(compact))
+        {
             set("cleanup.policy", "compact");
         }
         let replication = if self.brokers == Brokers::Cluster { 3 } else { 1 };
@@ -206,14 +217,22 @@ impl Scene {
 
     /// Writes preferences with confluent-kafka's serializer.
     pub async fn preferences(&self, all: Vec<Value>) {
-        let lines: Vec<String> = all
-            .into_iter()
-            .map(|value| {
-                let key = format!("{}/{}", value["tenant"].as_str().unwrap(), value["user_id"].as_str().unwrap());
-                json!({"topic": self.topics.preferences(), "key": key, "value": value}).to_string()
-            })
-            .collect();
-        let arguments = ["produce", RecordType::Preferences.name()];
+        let item = |value: Value| {
+            let key = format!("{}/{}", value["tenant"].as_str().unwrap(), value["user_id"].as_str().unwrap());
+            json!({"topic": self.topics.preferences(), "key": key, "value": value})
+        };
+        self.produce_preferences(all.into_iter().map(item).collect()).await;
+    }
+
+    /// Writes records as `client.py` takes them; one without a value is an erase.
+    pub async fn produce_preferences(&self, items: Vec<Value>) {
+        self.produce(RecordType::Preferences, items).await;
+    }
+
+    /// Writes records of a type with confluent-kafka's serializer.
+    pub async fn produce(&self, record: RecordType, items: Vec<Value>) {
+        let lines: Vec<String> = items.iter().map(Value::to_string).collect();
+        let arguments = ["produce", record.name()];
         support::script_with(
             "client.py",
             &arguments,

@@ -16,14 +16,14 @@ use crate::scene::Seed;
 
 /// Where a router can be killed, between how many passes the kill may come, and how often it is drawn.
 const POINTS: [(Point, Range<u64>, u64); 11] = [
-    (Point::Begun, 5..120, 2),
-    (Point::MidProduce, 20..900, 4),
-    (Point::Drained, 5..120, 3),
-    (Point::OffsetsSent, 5..120, 4),
-    (Point::Committed, 5..120, 4),
-    (Point::Aborting, 1..3, 2),
-    (Point::Aborted, 1..3, 2),
-    (Point::Rewinding, 1..3, 2),
+    (Point::Begun, 2..40, 2),
+    (Point::MidProduce, 20..400, 4),
+    (Point::Drained, 2..40, 3),
+    (Point::OffsetsSent, 2..40, 4),
+    (Point::Committed, 2..40, 4),
+    (Point::Aborting, 1..2, 2),
+    (Point::Aborted, 1..2, 2),
+    (Point::Rewinding, 1..2, 2),
     (Point::Assigned, 1..3, 1),
     (Point::Revoked, 1..2, 1),
     (Point::Restoring, 1..100, 1),
@@ -123,7 +123,7 @@ fn life(seed: &mut Seed) -> Life {
         85..93 => Fate::Stopped { after: millis(seed, 500..3_000), span: millis(seed, 200..13_000) },
         _ => Fate::Told { after: millis(seed, 500..4_000) },
     };
-    Life { fate, is_static: seed.between(0, 8) > 0 }
+    Life { fate, is_static: seed.between(0, 5) > 0 }
 }
 
 fn events(seed: &mut Seed, length: Duration) -> Vec<(Duration, Event)> {

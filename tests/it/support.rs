@@ -385,9 +385,9 @@ impl Drop for Program {
 }
 
 /// Takes a test's topics away when its world ends: a broker with the topics of a hundred tests is a slow one.
-struct Cleanup {
-    kafka: config::Kafka,
-    prefix: String,
+pub struct Cleanup {
+    pub kafka: config::Kafka,
+    pub prefix: String,
 }
 
 impl Drop for Cleanup {

@@ -22,6 +22,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 KAFKA = os.environ.get("NOTILOG_TEST_KAFKA", f"127.0.0.1:{os.environ['NOTILOG_KAFKA_PORT']}")
 REGISTRY = f"http://127.0.0.1:{os.environ['NOTILOG_REGISTRY_PORT']}/apis/ccompat/v7"
 COMMON = {"bootstrap.servers": KAFKA, "partitioner": "murmur2_random", "linger.ms": 5, "enable.idempotence": True}
+COMMON |= {"log_level": 0, "topic.metadata.refresh.fast.interval.ms": 250}
 # Written compressed, routed uncompressed: small here, too large there.
 COMMON |= {"compression.type": "lz4", "message.max.bytes": 4_000_000}
 FILLER = "x" * 1_060_000

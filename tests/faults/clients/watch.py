@@ -41,6 +41,7 @@ def consumer():
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
             "reconnect.backoff.max.ms": 500,
+            "log_level": 0,
         }
     )
 
@@ -84,6 +85,8 @@ class Watcher:
                 came = now
                 continue
             if not told:
+                # Patience begins when the last event is written.
+                came = now
                 continue
             quiet = now - came
             done = self.judge.decisions() >= told["events"] and quiet >= CALM

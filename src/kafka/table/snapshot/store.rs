@@ -17,6 +17,7 @@ use super::{Distrust, Header};
 use crate::kafka::table::row::Row;
 use crate::kafka::table::rows::{Rows, SHARDS};
 use crate::model::Timestamp;
+use crate::telemetry::faults::{self, Point};
 
 /// More threads than this would wait for the disk.
 const MOST_THREADS: usize = 4;
@@ -52,6 +53,7 @@ impl Store {
         }
         self.remove_new()?;
         let written = self.write_new(header, rows).and_then(|bytes| {
+            faults::at(Point::SnapshotWritten);
             fs::rename(&self.new, &self.file)?;
             // Without this a power failure could undo the rename.
             File::open(&self.folder)?.sync_all()?;
@@ -71,6 +73,7 @@ impl Store {
             block.clear();
             let laid = rows.lay_shard(shard, &mut block);
             writer.block(laid, &block)?;
+            faults::at(Point::SnapshotWriting);
         }
         let (file, bytes) = writer.end()?;
         file.sync_all()?;
