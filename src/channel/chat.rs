@@ -78,6 +78,10 @@ impl Channel for Chat {
         "chat"
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn deliver(&self, message: &Message) -> Outcome {
         let (service, request) = match self.request(message) {
             Ok(request) => request,

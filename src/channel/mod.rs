@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-pub use setup::{ChannelConfigErrors, ConfigProblem, build};
+pub use setup::{ChannelConfigErrors, ConfigProblem, Provider, Providers, build};
 pub use templates::{Context, RenderError, TemplateErrors, Templates};
 
 use crate::model::{Channel as ChannelName, Reason};
@@ -123,14 +123,40 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// Whether the message may have been taken although nothing says so: no other provider may be asked then, or the
+    /// recipient could get it twice.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Verdict::Retry { reason: Reason::Timeout | Reason::Interrupted, .. })
+    }
+}
+
 /// A way to hand messages to one provider.
 #[async_trait::async_trait]
 pub trait Channel: Send + Sync {
     /// Which channel.
     fn name(&self) -> ChannelName;
 
-    /// The provider's name in statuses and metrics.
+    /// The kind of provider: its name in statuses and metrics, unless the configuration gives it another.
     fn provider(&self) -> &str;
+
+    /// Whether it can deliver to this address at all; where providers of one channel have addresses of different
+    /// kinds, this chooses among them.
+    fn accepts(&self, _address: &str) -> bool {
+        true
+    }
+
+    /// Whether its answers speak of the provider, which all recipients share; not so where the address is an endpoint of
+    /// the recipient's own (webhooks), and one that is overloaded says nothing of the others.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    /// Whether it delivers a message once, however often it is handed over under the same id: after an unknown outcome
+    /// it is then safe to ask it again, and its answer speaks of all attempts.
+    fn idempotent(&self) -> bool {
+        false
+    }
 
     /// One call. Bounded by the channel's own timeouts; never panics, never retries.
     async fn deliver(&self, message: &Message) -> Outcome;

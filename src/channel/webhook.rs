@@ -82,6 +82,10 @@ impl Channel for Webhook {
         "webhook"
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn deliver(&self, message: &Message) -> Outcome {
         let request = match self.request(message) {
             Ok(request) => request,

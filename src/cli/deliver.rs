@@ -35,10 +35,10 @@ pub(super) async fn run(global: &Global, args: DeliverArgs) -> Result<Exit, Fail
 /// Delivery by `wanted` channels, or by every configured one when none is named.
 pub(super) fn role(process: &Process, wanted: &[Channel]) -> Result<Role, Failure> {
     let mut channels = channel::build(&process.config.channels)?;
-    if let Some(missing) = wanted.iter().find(|name| channels.iter().all(|channel| channel.name() != **name)) {
+    if let Some(missing) = wanted.iter().find(|name| channels.iter().all(|providers| providers.channel != **name)) {
         return Err(Failure::Usage(format!("--channel {missing}: it is not configured; add `[channels.{missing}]`")));
     }
-    channels.retain(|channel| wanted.is_empty() || wanted.contains(&channel.name()));
+    channels.retain(|providers| wanted.is_empty() || wanted.contains(&providers.channel));
     let settings = &process.config.templates;
     let templates = Templates::load(&settings.dir, &settings.default_locale)?;
     let setup = delivery::Setup {

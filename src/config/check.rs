@@ -8,7 +8,7 @@ use toml::Value;
 use super::interpolate::{Sources, interpolate};
 use super::problem::{Origin, Problem};
 use super::schema::{self, Key, ROOT, Shape};
-use super::tree::{Kind, Node};
+use super::tree::{Kind, Node, text};
 use crate::model::parse_delay;
 
 /// All that is wrong with `root`.
@@ -51,7 +51,7 @@ impl Check<'_> {
     fn node(&mut self, node: &mut Node, shape: &Shape) {
         let Node { origin, kind } = node;
         match (shape, kind) {
-            (Shape::Section(keys), Kind::Table(table)) => self.section(table, keys, origin),
+            (Shape::Section(keys), Kind::Table(table)) => self.section(table, &[keys], origin),
             (Shape::Map { of, check_key }, Kind::Table(table)) => {
                 for (key, value) in table {
                     self.within(key, |check| match check_key(key) {
@@ -60,12 +60,16 @@ impl Check<'_> {
                     });
                 }
             }
+            (Shape::Providers(kinds), Kind::Table(table)) => self.provider(table, kinds, origin),
+            (Shape::Providers(kinds), Kind::List(list)) => self.providers(list, kinds, origin),
             (Shape::List { of, min }, Kind::List(list)) => self.list(list, of, *min, origin),
             (Shape::Rising, Kind::List(list)) => {
                 self.list(list, &Shape::Delay(1), 1, origin);
                 self.rising(list);
             }
-            (Shape::Section(_) | Shape::Map { .. }, _) => self.problem(origin, "must be a table of keys"),
+            (Shape::Section(_) | Shape::Map { .. } | Shape::Providers(_), _) => {
+                self.problem(origin, "must be a table of keys")
+            }
             (Shape::List { .. } | Shape::Rising, _) => self.problem(origin, "must be a list, as in `[\"a\", \"b\"]`"),
             (_, Kind::Table(_)) => self.problem(origin, format!("must be {}, not a table", wanted(shape))),
             (_, Kind::List(_)) => self.problem(origin, format!("must be {}, not a list", wanted(shape))),
@@ -80,27 +84,57 @@ impl Check<'_> {
         }
     }
 
-    fn section(&mut self, table: &mut BTreeMap<String, Node>, keys: &'static [Key], origin: &Origin) {
+    /// A table whose keys are those of all `sections`.
+    fn section(&mut self, table: &mut BTreeMap<String, Node>, sections: &[&'static [Key]], origin: &Origin) {
         for (name, value) in table.iter_mut() {
-            self.within(name, |check| match schema::find(keys, name) {
+            self.within(name, |check| match sections.iter().find_map(|keys| schema::find(keys, name)) {
                 Some(key) => check.node(value, &key.shape),
-                None => check.unknown(name, keys, &value.origin),
+                None => check.unknown(name, sections, &value.origin),
             });
         }
-        for key in keys.iter().filter(|key| key.required && !table.contains_key(key.name)) {
+        for key in sections.iter().copied().flatten().filter(|key| key.required && !table.contains_key(key.name)) {
             self.within(key.name, |check| check.problem(origin, "is missing"));
         }
     }
 
-    fn unknown(&mut self, name: &str, keys: &'static [Key], origin: &Origin) {
-        let message = match suggestion(name, keys.iter().map(|key| key.name)) {
+    fn providers(&mut self, list: &mut [Node], kinds: &'static [schema::Kind], origin: &Origin) {
+        if list.is_empty() {
+            self.problem(origin, "must not be empty; leave the channel out instead");
+        }
+        for (index, Node { origin, kind }) in list.iter_mut().enumerate() {
+            self.within(&format!("[{index}]"), |check| match kind {
+                Kind::Table(table) => check.provider(table, kinds, origin),
+                _ => check.problem(origin, "must be a table of keys"),
+            });
+        }
+    }
+
+    fn provider(&mut self, table: &mut BTreeMap<String, Node>, kinds: &'static [schema::Kind], origin: &Origin) {
+        let named = table.get("kind").and_then(text);
+        if let Some(kind) = schema::Kind::of(kinds, named) {
+            let own: &[Key] = if kinds.len() > 1 { schema::KIND } else { &[] };
+            return self.section(table, &[kind.keys, schema::COMMON, own], origin);
+        }
+        let known: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+        let (problem, at) = match (named, table.get("kind")) {
+            (Some(word), Some(node)) => match suggestion(word, known.iter().copied()) {
+                Some(near) => (format!("must be one of {}; did you mean `{near}`?", known.join(", ")), &node.origin),
+                None => (format!("must be one of {}", known.join(", ")), &node.origin),
+            },
+            (_, Some(node)) => (format!("must be one of {}", known.join(", ")), &node.origin),
+            (_, None) => (format!("is missing: one of {}", known.join(", ")), origin),
+        };
+        let at = at.clone();
+        self.within("kind", |check| check.problem(&at, problem));
+    }
+
+    fn unknown(&mut self, name: &str, sections: &[&'static [Key]], origin: &Origin) {
+        let keys = || sections.iter().copied().flatten().map(|key| key.name);
+        let message = match suggestion(name, keys()) {
             Some(near) => format!("unknown key; did you mean `{near}`?"),
             None => match elsewhere(name) {
                 Some(place) => format!("unknown key; did you mean `{place}`?"),
-                None => {
-                    let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
-                    format!("unknown key; known here: {}", known.join(", "))
-                }
+                None => format!("unknown key; known here: {}", keys().collect::<Vec<_>>().join(", ")),
             },
         };
         self.problem(origin, message);
@@ -149,18 +183,15 @@ impl Check<'_> {
     }
 }
 
-fn text(node: &Node) -> Option<&str> {
-    match &node.kind {
-        Kind::Scalar { value: Value::String(text), .. } => Some(text),
-        _ => None,
-    }
-}
-
 /// The dotted path of the first known key of this name in any section.
 fn elsewhere(name: &str) -> Option<String> {
     fn search(shape: &'static Shape, name: &str, path: &mut Vec<String>) -> bool {
-        let Shape::Section(keys) = shape else { return false };
-        keys.iter().any(|key| {
+        let sections: Vec<&'static [Key]> = match shape {
+            Shape::Section(keys) => vec![keys],
+            Shape::Providers(kinds) => kinds.iter().map(|kind| kind.keys).collect(),
+            _ => return false,
+        };
+        sections.into_iter().flatten().any(|key| {
             path.push(key.name.to_owned());
             let found = key.name == name || search(&key.shape, name, path);
             if !found {
@@ -175,7 +206,7 @@ fn elsewhere(name: &str) -> Option<String> {
 
 fn wanted(shape: &Shape) -> String {
     match shape {
-        Shape::Section(_) | Shape::Map { .. } => "a table".to_owned(),
+        Shape::Section(_) | Shape::Map { .. } | Shape::Providers(_) => "a table".to_owned(),
         Shape::List { .. } | Shape::Rising => "a list".to_owned(),
         Shape::Text(_) | Shape::Secret => "text in quotes".to_owned(),
         Shape::Property => "text, a number or true/false".to_owned(),
@@ -235,7 +266,9 @@ fn scalar(value: &mut Value, loose: bool, hidden: bool, shape: &Shape) -> Result
             }
             None => mismatch(value),
         },
-        Shape::Section(_) | Shape::Map { .. } | Shape::List { .. } | Shape::Rising => mismatch(value),
+        Shape::Section(_) | Shape::Map { .. } | Shape::Providers(_) | Shape::List { .. } | Shape::Rising => {
+            mismatch(value)
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::check::{check, dotted, suggestion};
 use super::problem::{ConfigErrors, Origin, Problem};
 use super::schema::{self, ROOT, Shape};
-use super::tree::{Kind, Node, Place, parse, parse_value};
+use super::tree::{Kind, Node, Place, is_index, parse, parse_value};
 use super::types::Config;
 
 const DEFAULTS: &str = include_str!("default.toml");
@@ -97,7 +97,7 @@ pub fn load_with_origins(options: &LoadOptions) -> Result<Loaded, ConfigErrors> 
     for layer in [environment(&options.env), flags(&options.overrides)] {
         for entry in layer {
             match entry {
-                Ok((path, node)) => tree.put(&path, node),
+                Ok((path, node)) => problems.extend(tree.put(&path, node)),
                 Err(problem) => problems.push(problem),
             }
         }
@@ -179,7 +179,9 @@ fn entry(origin: Origin, parts: &[String], value: &str, spelling: Spelling) -> E
             let kind = Kind::List(items.map(|item| Node::loose(origin.clone(), item)).collect());
             Ok(Node { origin: origin.clone(), kind })
         }
-        Shape::List { .. } | Shape::Rising | Shape::Map { .. } | Shape::Section(_) => parse_value(value, &origin),
+        Shape::List { .. } | Shape::Rising | Shape::Map { .. } | Shape::Section(_) | Shape::Providers(_) => {
+            parse_value(value, &origin)
+        }
         _ => Ok(Node::loose(origin.clone(), value)),
     };
     match parsed {
@@ -198,6 +200,16 @@ fn resolve(origin: &Origin, parts: &[String], spelling: Spelling) -> Result<(Vec
                 path.push(part.clone());
                 let key = schema::find(keys, part).ok_or_else(|| unknown(origin, &path, keys))?;
                 shape = &key.shape;
+            }
+            Shape::Providers(kinds) => {
+                path.push(part.clone());
+                // A number names one of several: `channels.email.1.host`.
+                if !is_index(part) {
+                    let mut sections = kinds.iter().map(|kind| kind.keys).chain([schema::COMMON, schema::KIND]);
+                    let key = sections.find_map(|keys| schema::find(keys, part));
+                    shape =
+                        &key.ok_or_else(|| unknown(origin, &path, kinds.first().map_or(&[], |kind| kind.keys)))?.shape;
+                }
             }
             Shape::Map { of, .. } => {
                 let rest = parts[index..].join(".");

@@ -7,6 +7,7 @@ mod interpolate;
 mod load;
 mod problem;
 mod properties;
+mod providers;
 mod schema;
 mod show;
 #[cfg(test)]
@@ -17,7 +18,8 @@ mod types;
 pub use load::{FileChoice, LoadOptions, Loaded, actor_of, load, load_with_origins};
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use properties::{REFUSED, is_secret, refusal, refused_table};
+pub use providers::{Common, Mode, Provider, RateLimit};
 pub use types::{
-    Channels, Chat, Config, Delay, Delivery, Email, Kafka, LogFormat, Policies, Registry, Router, Secret, Source,
-    State, Suppressions, Telegram, Telemetry, Templates, TlsMode, TopicSettings, Webhook,
+    Breaker, Channels, Chat, Config, Delay, Delivery, Email, Kafka, LogFormat, Policies, Registry, Router, Secret,
+    Source, State, Suppressions, Telegram, Telemetry, Templates, TlsMode, TopicSettings, Webhook,
 };

@@ -11,6 +11,8 @@ pub(super) enum Shape {
     Section(&'static [Key]),
     /// A table whose keys the operator chooses; the check is handed the key.
     Map { of: &'static Shape, check_key: fn(&str) -> Result<(), String> },
+    /// A channel's providers: a table, or a list of tables. Where there are several kinds, the key `kind` says which.
+    Providers(&'static [Kind]),
     /// A list of at least so many.
     List { of: &'static Shape, min: usize },
     /// Durations, at least one, each longer than the one before.
@@ -37,6 +39,23 @@ pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) shape: Shape,
     pub(super) required: bool,
+}
+
+/// A kind of provider: its name and the keys it has besides [`COMMON`].
+#[derive(Debug)]
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    pub(super) keys: &'static [Key],
+}
+
+impl Kind {
+    /// The kind that a provider's table is of: the only one, or the one that `kind` names.
+    pub(super) fn of(kinds: &'static [Kind], named: Option<&str>) -> Option<&'static Kind> {
+        match kinds {
+            [only] => Some(only),
+            several => several.iter().find(|kind| Some(kind.name) == named),
+        }
+    }
 }
 
 const fn must(name: &'static str, shape: Shape) -> Key {
@@ -98,6 +117,15 @@ pub(super) static ROOT: Shape = Shape::Section(&[
             must("commit_interval", Shape::Delay(1)),
             must("grace", Shape::Delay(0)),
             must("halt_pause", Shape::Delay(1)),
+            must(
+                "breaker",
+                Shape::Section(&[
+                    must("window", Shape::Delay(100)),
+                    must("share_percent", Shape::Whole(1, 100)),
+                    must("at_least", POSITIVE),
+                ]),
+            ),
+            must("allow_recipients", Shape::List { of: &TEXT, min: 0 }),
         ]),
     ),
     must("state", Shape::Section(&[may("dir", TEXT), must("snapshot_interval", Shape::Delay(1))])),
@@ -147,47 +175,71 @@ pub(super) static ROOT: Shape = Shape::Section(&[
     ),
 ]);
 
+/// The keys that every provider has.
+pub(super) const COMMON: &[Key] = &[
+    may("name", Shape::Text(name)),
+    may("priority", Shape::Whole(0, 1_000)),
+    may("weight", Shape::Whole(1, 1_000_000)),
+    may("mode", Shape::Choice(|| vec!["live", "sandbox"])),
+    may("limit", Shape::Section(&[must("per_second", POSITIVE), may("burst", POSITIVE)])),
+];
+
+/// Where there are several kinds of providers.
+pub(super) const KIND: &[Key] = &[must("kind", TEXT)];
+
 const CHANNELS: &[Key] = &[
     may(
         "email",
-        Shape::Section(&[
-            must("host", TEXT),
-            must("port", Shape::Whole(1, 65_535)),
-            must("tls", Shape::Choice(|| vec!["none", "starttls", "tls"])),
-            may("ca_file", TEXT),
-            may("username", TEXT),
-            may("password", Shape::Secret),
-            must("from", Shape::Text(mailbox)),
-            may("reply_to", Shape::Text(mailbox)),
-            may("max_connections", POSITIVE),
-            may("timeout", Shape::Delay(1)),
-            may("unsubscribe_url", Shape::Text(https_url)),
-        ]),
+        Shape::Providers(&[Kind {
+            name: "smtp",
+            keys: &[
+                must("host", TEXT),
+                must("port", Shape::Whole(1, 65_535)),
+                must("tls", Shape::Choice(|| vec!["none", "starttls", "tls"])),
+                may("ca_file", TEXT),
+                may("username", TEXT),
+                may("password", Shape::Secret),
+                must("from", Shape::Text(mailbox)),
+                may("reply_to", Shape::Text(mailbox)),
+                may("max_connections", POSITIVE),
+                may("timeout", Shape::Delay(1)),
+                may("unsubscribe_url", Shape::Text(https_url)),
+            ],
+        }]),
     ),
     may(
         "telegram",
-        Shape::Section(&[
-            must("token", Shape::Secret),
-            may("api_url", Shape::Text(http_url)),
-            may("timeout", Shape::Delay(1)),
-        ]),
+        Shape::Providers(&[Kind {
+            name: "telegram",
+            keys: &[
+                must("token", Shape::Secret),
+                may("api_url", Shape::Text(http_url)),
+                may("timeout", Shape::Delay(1)),
+            ],
+        }]),
     ),
     may(
         "webhook",
-        Shape::Section(&[
-            must("secrets", Shape::Map { of: &Shape::Secret, check_key: not_empty }),
-            may("timeout", Shape::Delay(1)),
-            may("allow_networks", Shape::List { of: &Shape::Text(network), min: 0 }),
-            may("allow_http", Shape::Flag),
-        ]),
+        Shape::Providers(&[Kind {
+            name: "webhook",
+            keys: &[
+                must("secrets", Shape::Map { of: &Shape::Secret, check_key: not_empty }),
+                may("timeout", Shape::Delay(1)),
+                may("allow_networks", Shape::List { of: &Shape::Text(network), min: 0 }),
+                may("allow_http", Shape::Flag),
+            ],
+        }]),
     ),
     may(
         "chat",
-        Shape::Section(&[
-            may("timeout", Shape::Delay(1)),
-            may("allow_networks", Shape::List { of: &Shape::Text(network), min: 0 }),
-            may("allow_http", Shape::Flag),
-        ]),
+        Shape::Providers(&[Kind {
+            name: "chat",
+            keys: &[
+                may("timeout", Shape::Delay(1)),
+                may("allow_networks", Shape::List { of: &Shape::Text(network), min: 0 }),
+                may("allow_http", Shape::Flag),
+            ],
+        }]),
     ),
 ];
 

@@ -141,7 +141,7 @@ acme = "whsec_plain"
 "#;
     let loaded = with_file(text, &[("PW", "hunter2")], &[]).unwrap();
     assert_eq!(loaded.config.kafka.properties["sasl.password"].reveal(), "hunter2");
-    assert_eq!(loaded.config.channels.telegram.as_ref().unwrap().token.reveal(), "tg-hunter2");
+    assert_eq!(loaded.config.channels.telegram[0].settings.token.reveal(), "tg-hunter2");
     let seen = format!("{} {:?}", loaded.to_toml(true), loaded.config);
     for secret in ["hunter2", "plain-secret", "whsec_plain"] {
         assert!(!seen.contains(secret), "{seen}");
@@ -181,12 +181,27 @@ fn everything() -> String {
             let path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
             match &key.shape {
                 Shape::Section(_) => lines(&key.shape, &path, out),
+                Shape::Providers(kinds) => out.push(format!("{path} = [{}]", providers(kinds).join(", "))),
                 shape => out.push(format!("{path} = {}", sample(shape, key.name))),
             }
         }
     }
+    /// One of each kind, as inline tables.
+    fn providers(kinds: &[super::schema::Kind]) -> Vec<String> {
+        let kind = |kind: &super::schema::Kind| {
+            let named = (kinds.len() > 1).then(|| format!("kind = \"{}\"", kind.name));
+            let keys = kind.keys.iter().chain(super::schema::COMMON);
+            let keys = keys.map(|key| format!("{} = {}", key.name, sample(&key.shape, key.name)));
+            format!("{{ {} }}", named.into_iter().chain(keys).collect::<Vec<_>>().join(", "))
+        };
+        kinds.iter().map(kind).collect()
+    }
     fn sample(shape: &Shape, name: &str) -> String {
         match (shape, name) {
+            (Shape::Section(keys), _) => {
+                let keys = keys.iter().map(|key| format!("{} = {}", key.name, sample(&key.shape, key.name)));
+                format!("{{ {} }}", keys.collect::<Vec<_>>().join(", "))
+            }
             (Shape::Map { .. }, "properties") => "{ \"client.rack\" = \"a\" }".to_owned(),
             (Shape::Map { .. }, "partitions") => "{ events = 3 }".to_owned(),
             (Shape::Map { .. }, "principals") => "{ router = [\"User:router\"] }".to_owned(),
@@ -268,6 +283,11 @@ fn the_example_names_every_key_and_what_it_comments_out_is_valid_too() {
     let keys = |loaded: &Loaded| {
         let mut out = Vec::new();
         paths(&loaded.tree.clone().into_value(), "", &mut out);
+        // What every provider has is shown once.
+        let common = |key: &str| super::schema::COMMON.iter().any(|common| key.contains(&format!(".{}", common.name)));
+        out.retain(|key| !key.starts_with(".channels.") || key.starts_with(".channels.email") || !common(key));
+        // One provider is a table, several are a list.
+        out.iter_mut().for_each(|path| *path = path.replace("[]", ""));
         out.retain(|key| !key.contains("properties") && !key.contains("partitions") && !key.contains("secrets"));
         out.retain(|key| !key.contains("previous_keys."));
         out.sort();
@@ -282,4 +302,55 @@ fn the_documentation_lists_every_refused_property() {
     let documented = include_str!("../../docs/configuration.md");
     let stale = "docs/configuration.md is stale: put in the output of `notilog reference properties`";
     assert!(documented.contains(&refused_table()), "{stale}");
+}
+
+#[test]
+fn a_channel_has_one_provider_or_several_with_the_keys_that_all_have() {
+    let text = r#"
+[channels.telegram]
+token = "t"
+
+[[channels.email]]
+name = "main"
+host = "a.example.org"
+port = 25
+tls = "none"
+from = "a@example.org"
+weight = 3
+limit = { per_second = 50, burst = 100 }
+
+[[channels.email]]
+name = "spare"
+host = "b.example.org"
+port = 25
+tls = "none"
+from = "a@example.org"
+priority = 1
+mode = "sandbox"
+password = "hunter2"
+"#;
+    let env = [("NOTILOG__CHANNELS__EMAIL__1__PORT", "26"), ("NOTILOG__CHANNELS__TELEGRAM__TIMEOUT", "3s")];
+    let loaded = with_file(text, &env, &[("channels.email.0.weight", "4")]).unwrap();
+    let [main, spare] = loaded.config.channels.email.as_slice() else { panic!("two") };
+    assert_eq!((main.common.name.as_deref(), main.common.weight, main.common.mode), (Some("main"), 4, Mode::Live));
+    assert_eq!(main.common.limit, Some(RateLimit { per_second: 50, burst: Some(100) }));
+    assert_eq!((spare.common.priority, spare.common.mode, spare.settings.port), (1, Mode::Sandbox, 26));
+    assert_eq!(loaded.config.channels.telegram[0].common, Common::default());
+    assert_eq!(loaded.config.channels.telegram[0].settings.timeout.0.as_secs(), 3);
+    let shown = loaded.to_toml(false);
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert_eq!(with_file(&shown, &[], &[]).unwrap().to_toml(false), shown);
+}
+
+#[test]
+fn what_is_wrong_with_one_of_several_providers_is_said_with_its_line() {
+    let text = r#"[[channels.telegram]]
+token = "t"
+
+[[channels.telegram]]
+tokn = "t"
+weight = 0
+"#;
+    let wrong = [("channels.telegram.timeout", "3s"), ("channels.telegram.7.timeout", "3s")];
+    insta::assert_snapshot!(report(text, &[], &wrong));
 }

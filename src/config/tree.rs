@@ -60,17 +60,37 @@ impl Node {
         }
     }
 
-    /// Puts `node` at `path`, making tables on the way.
-    pub(super) fn put(&mut self, path: &[String], node: Node) {
+    /// Puts `node` at `path`, making tables on the way; a number in the path is a place in a list.
+    pub(super) fn put(&mut self, path: &[String], node: Node) -> Option<Problem> {
+        self.put_below(&[], path, node)
+    }
+
+    fn put_below(&mut self, above: &[String], path: &[String], node: Node) -> Option<Problem> {
         let Some((first, rest)) = path.split_first() else {
             self.merge(node);
-            return;
+            return None;
         };
+        let here = [above, std::slice::from_ref(first)].concat();
+        if let Kind::List(list) = &mut self.kind {
+            let count = list.len();
+            let Some(item) = first.parse::<usize>().ok().and_then(|index| list.get_mut(index)) else {
+                let message = format!("there are {count} of them: name one by its number, from 0 on");
+                return Some(Problem { origin: node.origin, key: here.join("."), message });
+            };
+            return item.put_below(&here, rest, node);
+        }
+        if is_index(first) && !rest.is_empty() {
+            // What stands here alone is the first.
+            let message = "there is only one, and it has no number".to_owned();
+            let problem = Problem { origin: node.origin.clone(), key: here.join("."), message };
+            return if first == "0" { self.put_below(&here, rest, node) } else { Some(problem) };
+        }
         if !matches!(self.kind, Kind::Table(_)) {
             self.kind = Kind::Table(BTreeMap::new());
         }
-        let Kind::Table(table) = &mut self.kind else { return };
-        table.entry(first.clone()).or_insert_with(|| Node::table(node.origin.clone())).put(rest, node);
+        let Kind::Table(table) = &mut self.kind else { return None };
+        let entry = table.entry(first.clone()).or_insert_with(|| Node::table(node.origin.clone()));
+        entry.put_below(&here, rest, node)
     }
 
     /// Without origins, for serde.
@@ -81,6 +101,19 @@ impl Node {
             Kind::Scalar { value, .. } => value,
         }
     }
+}
+
+/// A value that is text.
+pub(super) fn text(node: &Node) -> Option<&str> {
+    match &node.kind {
+        Kind::Scalar { value: Value::String(text), .. } => Some(text),
+        _ => None,
+    }
+}
+
+/// Whether a part of a path names a place in a list. No key is a number.
+pub(super) fn is_index(part: &str) -> bool {
+    !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Where the text being parsed stands.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::providers::{Provider, one_or_several};
 use crate::model::{Channel, Priority, SourceRule, format_delay, parse_delay};
 
 /// All of `notilog.toml`.
@@ -22,7 +23,7 @@ pub struct Config {
     pub router: Router,
     /// The delivery role.
     pub delivery: Delivery,
-    /// Providers by channel; a channel without a section is not configured.
+    /// Providers by channel; a channel without any is not configured.
     pub channels: Channels,
     /// What roles keep on local disk to start quickly.
     pub state: State,
@@ -133,20 +134,41 @@ pub struct Delivery {
     pub grace: Delay,
     /// How long a provider that answered Halt is left alone before one probe.
     pub halt_pause: Delay,
+    /// What else than Halt makes a provider be left alone.
+    pub breaker: Breaker,
+    /// The recipients (`tenant/user`) and addresses that are sent to, `*` matches any run of characters; everybody when
+    /// empty. What is for others is recorded and not sent.
+    pub allow_recipients: Vec<String>,
 }
 
-/// Providers by channel.
+/// When overload is a storm that a provider is left alone for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Breaker {
+    /// Answers of so long count together.
+    pub window: Delay,
+    /// Of a hundred answers, so many that tell of overload (429, 5xx, none at all) are a storm.
+    pub share_percent: u32,
+    /// Fewer answers are no storm.
+    pub at_least: u32,
+}
+
+/// Providers by channel, in the file's order; a channel without any is not configured.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Channels {
     /// SMTP.
-    pub email: Option<Email>,
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub email: Vec<Provider<Email>>,
     /// Telegram Bot API.
-    pub telegram: Option<Telegram>,
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub telegram: Vec<Provider<Telegram>>,
     /// Webhooks.
-    pub webhook: Option<Webhook>,
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub webhook: Vec<Provider<Webhook>>,
     /// Team chats.
-    pub chat: Option<Chat>,
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub chat: Vec<Provider<Chat>>,
 }
 
 /// An SMTP provider.

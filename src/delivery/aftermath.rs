@@ -18,11 +18,10 @@ pub fn suppression(
     list: &SuppressionList,
     outbound: &Outbound<'_>,
     conclusion: &Conclusion,
-    provider: &str,
     now: Timestamp,
 ) -> Result<Option<Output>, WireError> {
     let Some(channel) = outbound.channel.known() else { return Ok(None) };
-    let refused = conclusion.called && conclusion.end == End::Failed;
+    let refused = !conclusion.provider.is_empty() && conclusion.end == End::Failed;
     if !refused || !is_hard_bounce(channel, conclusion.reason, conclusion.code.as_deref()) {
         return Ok(None);
     }
@@ -30,7 +29,7 @@ pub fn suppression(
     let entry = Suppression {
         reason: SuppressionReason::HardBounce.into(),
         since: now,
-        source: &format!("deliver/{provider}"),
+        source: &format!("deliver/{}", conclusion.provider),
         key_id: &named.key_id,
         notification_id: Some(outbound.notification_id),
         code: conclusion.code.as_deref(),

@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
+use super::breaker::Heard;
 use super::ledger::Work;
-use crate::channel::{Channel, Context, EventFacts, Message, Outcome, RenderError, Templates, Verdict};
+use super::outcome::heard;
+use crate::channel::{Channel, Context, EventFacts, Message, Outcome, Providers, RenderError, Templates, Verdict};
+use crate::config::Mode;
 use crate::kafka::{STALL, TopicPartition};
 use crate::model::{Outbound, Reason};
 use crate::telemetry::clock::steady_now;
@@ -22,6 +25,8 @@ use crate::wire::{Records, TraceParent};
 pub enum Came {
     /// The provider, or the lack of one, answered.
     Answered(Outcome),
+    /// It would have been sent to this provider; a sandbox took it.
+    Recorded,
     /// There are no words to send.
     NotRendered(RenderError),
     /// The call was not made: so long after it was asked for, the partition may be someone else's.
@@ -39,37 +44,52 @@ pub struct Report {
     pub took: Duration,
 }
 
-/// Makes calls on one channel.
+impl Report {
+    /// What it says of the provider; nothing when no call was made.
+    pub fn heard(&self) -> Option<Heard> {
+        match &self.came {
+            Came::Answered(outcome) => Some(heard(&outcome.result)),
+            Came::Recorded | Came::NotRendered(_) | Came::NotMade => None,
+        }
+    }
+}
+
+/// Makes calls to the providers of one channel.
 pub struct Calls {
     runtime: Handle,
-    channel: Arc<dyn Channel>,
+    providers: Providers,
     templates: Arc<Templates>,
     records: Records,
     reports: Sender<Report>,
 }
 
 impl Calls {
-    /// Calls on `channel`, made on `runtime`, reported to `reports`.
+    /// Calls to `providers`, made on `runtime`, reported to `reports`.
     pub fn new(
         runtime: Handle,
-        channel: Arc<dyn Channel>,
+        providers: Providers,
         templates: Arc<Templates>,
         records: Records,
         reports: Sender<Report>,
     ) -> Self {
-        Calls { runtime, channel, templates, records, reports }
+        Calls { runtime, providers, templates, records, reports }
     }
 
     /// Starts the call for a record that was judged fit for it. `asked` is when the assignment was last looked at: a
     /// process that stood still since then calls nobody.
-    pub fn start(&self, work: Work, asked: Instant) {
+    pub fn start(&self, work: Work, provider: usize, mode: Mode, asked: Instant) {
         let place = (work.record.partition.clone(), work.record.offset);
         let reporter = Reporter { reports: self.reports.clone(), place: Some(place), called: None };
-        let (channel, templates) = (Arc::clone(&self.channel), Arc::clone(&self.templates));
+        // Without such a provider the reporter says that no call was made.
+        let Some(provider) = self.providers.all.get(provider).map(|provider| Arc::clone(&provider.by)) else { return };
+        let (channel, templates) = (self.providers.channel, Arc::clone(&self.templates));
         let mut records = self.records.clone();
         self.runtime.spawn(async move {
-            let message = compose(&work, channel.name(), &templates, &mut records);
-            reporter.make(channel.as_ref(), message, asked).await;
+            let message = compose(&work, channel, &templates, &mut records);
+            match mode {
+                Mode::Live => reporter.make(provider.as_ref(), message, asked).await,
+                Mode::Sandbox => reporter.record(message),
+            }
         });
     }
 }
@@ -129,6 +149,11 @@ impl Reporter {
             }
         };
         self.report(came);
+    }
+
+    /// Everything but the call.
+    fn record(mut self, message: Result<Message, Came>) {
+        self.report(message.map_or_else(|came| came, |_| Came::Recorded));
     }
 
     fn report(&mut self, came: Came) {
@@ -216,6 +241,17 @@ mod tests {
         let report = report_of(Ok(message("panic@example.org")), steady_now());
         let interrupted = Verdict::Retry { reason: Reason::Interrupted, after: None };
         assert!(matches!(report.came, Came::Answered(Outcome { result, .. }) if result == interrupted));
+    }
+
+    #[test]
+    fn a_sandbox_does_everything_but_the_call() {
+        let recorded = |message: Result<Message, Came>| {
+            let (reports, reported) = mpsc::channel();
+            Reporter { reports, place: Some((TopicPartition::new("t", 0), 7)), called: None }.record(message);
+            reported.try_recv().unwrap().came
+        };
+        assert!(matches!(recorded(Ok(message("panic@example.org"))), Came::Recorded));
+        assert!(matches!(recorded(Err(Came::NotMade)), Came::NotMade));
     }
 
     #[test]

@@ -8,20 +8,25 @@ use std::time::Duration;
 
 use super::aftermath;
 use super::calls::{Came, Report};
+use super::desk::UnderWay;
 use super::ledger::{Output, Work};
-use super::outcome::{AfterCall, Attempt, Conclusion, End};
+use super::outcome::{Asked, Attempt, Conclusion, End};
 use super::outputs::Destinations;
+use super::providers::{Route, Set, spread};
 use super::retry::Backoff;
 use super::wake::{Judgement, Turn};
-use crate::channel::Verdict;
+use crate::channel::{Providers, Verdict};
+use crate::config::Mode;
 use crate::decide::{Circumstances, Zones};
 use crate::join::Joined;
 use crate::kafka::{OwnedRecord, Table};
-use crate::model::{Channel, Class, Endpoint, Outbound, Policy, Reason, RecipientKey, Timestamp, format_delay};
+use crate::model::{
+    Channel, Class, Endpoint, Outbound, Policy, Reason, RecipientKey, Timestamp, format_delay, glob_matches,
+};
 use crate::suppression::SuppressionList;
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::{
-    AttemptOutcome, attempts, dead_letters, delivery_latency, provider_seconds, retries, statuses,
+    AttemptOutcome, attempts, dead_letters, delivery_latency, provider_seconds, retries, retry_seconds, statuses,
 };
 use crate::telemetry::random;
 use crate::wire::{Blame, Encoders, HeaderError, Records, TierHeaders, WireError, names};
@@ -38,26 +43,23 @@ pub struct Rules {
     pub backoff: Backoff,
     /// Where records go.
     pub destinations: Destinations,
+    /// Who delivers them.
+    pub providers: Providers,
+    /// Recipients and addresses that may be sent to; all when empty. `*` stands for any run of characters.
+    pub allow_recipients: Vec<String>,
 }
 
 /// What is to be done with a record whose turn has come.
 #[derive(Debug)]
 pub enum Considered {
-    /// Call the provider.
-    Call,
+    /// Call the provider, or only record what it would have been asked.
+    Call(Mode),
+    /// It may not go to this provider: judge it again for one of these.
+    Elsewhere(Route),
     /// Write this.
     Write(Vec<Output>),
     /// Nobody can tell now: the registry does not answer.
     Later(WireError),
-}
-
-/// What is to be done with the report of a call.
-#[derive(Debug)]
-pub enum Answer {
-    /// Write this.
-    Write(Vec<Output>),
-    /// Our side's fault: nothing is written, the channel halts.
-    Halted(Reason),
 }
 
 /// One worker's.
@@ -80,17 +82,29 @@ impl Clerk {
     ///
     /// # Errors
     /// What to write when they cannot be read.
-    pub fn take(&self, record: OwnedRecord, waited: bool) -> Result<Work, (Work, Vec<Output>)> {
+    pub fn take(&mut self, record: OwnedRecord, waited: bool) -> Result<Work, (Work, Vec<Output>)> {
         let headers = TierHeaders::parse(record.headers());
-        let work = |headers| Work { record: Arc::new(record), headers: Arc::new(headers), waited };
+        let work =
+            |headers| Work { record: Arc::new(record), headers: Arc::new(headers), waited, route: Route::default() };
         match headers {
-            Ok(headers) => Ok(work(headers)),
+            Ok(headers) => {
+                let mut work = work(headers);
+                work.route = self.route(&work);
+                Ok(work)
+            }
             Err(error) => {
                 let work = work(TierHeaders::default());
                 let outputs = self.refuse(&work, Reason::NotAnOutbound, &header_fault(&error));
                 Err((work, outputs))
             }
         }
+    }
+
+    /// Whom a record may go to: anybody while it cannot be read, which its turn will show.
+    fn route(&mut self, work: &Work) -> Route {
+        let rules = Arc::clone(&self.rules);
+        let value = work.record.value.as_deref().unwrap_or_default();
+        self.records.outbound(value).map_or_else(|_| Route::default(), |outbound| route(&rules, work, &outbound))
     }
 
     /// The class of a record that waited: its first topic tells, or its priority when it waited from the start.
@@ -121,8 +135,8 @@ impl Clerk {
         vec![output]
     }
 
-    /// Judges a record whose turn has come.
-    pub fn consider(&mut self, work: &Work) -> Considered {
+    /// Judges a record whose turn has come, and that is to go to this provider.
+    pub fn consider(&mut self, work: &Work, provider: usize) -> Considered {
         let Some(value) = work.record.value.as_deref() else {
             return Considered::Write(self.refuse(work, Reason::NotAnOutbound, "the value is null"));
         };
@@ -136,7 +150,11 @@ impl Clerk {
         let mut buffer = std::mem::take(&mut self.preferences);
         let considered = self.judge(work, &outbound, turn, now, &mut buffer);
         self.preferences = buffer;
-        considered.unwrap_or_else(Considered::Later)
+        match considered {
+            Ok(Considered::Call(_)) => self.checked(work, &outbound, provider, now),
+            other => other,
+        }
+        .unwrap_or_else(Considered::Later)
     }
 
     fn judge(
@@ -161,9 +179,9 @@ impl Clerk {
             Some(joined) => joined.recipient(outbound.tenant, outbound.user_id, Timestamp(i64::MIN)),
             None => crate::decide::Recipient::Invalid,
         };
-        let ends = |end, reason| Conclusion::without_call(end, reason, work.headers.attempt);
+        let ends = |end, reason| Conclusion::without_call(end, reason, &work.headers);
         let conclusion = match turn.judge(outbound, &rules.policy, recipient, &at) {
-            Judgement::Call => return Ok(Considered::Call),
+            Judgement::Call => return Ok(Considered::Call(Mode::Live)),
             Judgement::Misplaced => {
                 let message = format!("the record is not of channel {}", rules.destinations.channel);
                 return Ok(Considered::Write(self.refuse(work, Reason::NotAnOutbound, &message)));
@@ -176,6 +194,27 @@ impl Clerk {
         Ok(Considered::Write(self.write(work, outbound, &conclusion, now)?))
     }
 
+    /// Whether a record that is wanted may go to this provider, and whether it is sent or only recorded.
+    fn checked(
+        &mut self,
+        work: &Work,
+        outbound: &Outbound<'_>,
+        provider: usize,
+        now: Timestamp,
+    ) -> Result<Considered, WireError> {
+        let rules = Arc::clone(&self.rules);
+        let route = route(&rules, work, outbound);
+        if route.able.is_empty() {
+            let nobody = Conclusion::without_call(End::Dead, Reason::NoProvider, &work.headers);
+            return Ok(Considered::Write(self.write(work, outbound, &nobody, now)?));
+        }
+        match rules.providers.all.get(provider).filter(|_| route.able.contains(provider)) {
+            None => Ok(Considered::Elsewhere(route)),
+            Some(provider) if rules.allows(outbound) => Ok(Considered::Call(provider.mode)),
+            Some(_) => Ok(Considered::Call(Mode::Sandbox)),
+        }
+    }
+
     fn supersede(
         &mut self,
         work: &Work,
@@ -183,7 +222,7 @@ impl Clerk {
         endpoints: &[&Endpoint<'_>],
         now: Timestamp,
     ) -> Result<Considered, WireError> {
-        let conclusion = Conclusion::without_call(End::Cancelled, Reason::Superseded, work.headers.attempt);
+        let conclusion = Conclusion::without_call(End::Cancelled, Reason::Superseded, &work.headers);
         let mut outputs = self.write(work, outbound, &conclusion, now)?;
         for endpoint in endpoints {
             let destinations = &self.rules.destinations;
@@ -192,41 +231,56 @@ impl Clerk {
         Ok(Considered::Write(outputs))
     }
 
-    /// Concludes what came of a call; `None` when the call was not made.
+    /// Concludes what came of a call; `None` when that says nothing of the message, or the call was not made.
     ///
     /// # Errors
     /// [`WireError`] when a record that was read before cannot be read or written now, which cannot be.
-    pub fn answer(&mut self, work: &Work, report: Report) -> Result<Option<Answer>, WireError> {
+    pub fn answer(
+        &mut self,
+        call: &UnderWay,
+        report: Report,
+        in_trouble: bool,
+    ) -> Result<Option<Vec<Output>>, WireError> {
         let rules = Arc::clone(&self.rules);
         let now = self.clock.now();
+        let UnderWay { work, probe, .. } = call;
+        let Some(provider) = rules.providers.all.get(call.provider) else { return Ok(None) };
         let mut records = self.records.clone();
         let outbound = records.outbound(work.record.value.as_deref().unwrap_or_default())?;
         let conclusion = match report.came {
-            Came::NotMade => return Ok(None),
+            Came::NotMade => None,
             Came::NotRendered(error) => {
                 tracing::warn!(notification = %outbound.notification_id, %error, "a notification has no words");
-                Conclusion::not_rendered(&error, work.headers.attempt)
+                Some(Conclusion::not_rendered(&error, &work.headers))
+            }
+            Came::Recorded => {
+                attempts(self.channel(), &provider.name, AttemptOutcome::Recorded).increment(1);
+                Some(Conclusion::recorded(&provider.name, &work.headers))
             }
             Came::Answered(outcome) => {
-                self.count_call(&outcome.result, report.took);
+                self.count_call(&provider.name, &outcome.result, report.took);
                 let turn = Turn::of(rules.destinations.channel, work.waited, &work.headers, &work.record);
                 let attempt = Attempt {
-                    before: work.headers.attempt,
+                    headers: &work.headers,
+                    asked: Asked {
+                        name: &provider.name,
+                        idempotent: provider.by.idempotent(),
+                        shared: provider.by.is_shared(),
+                        in_trouble: in_trouble && !probe,
+                    },
                     limits: turn.limits(&outbound, &rules.policy),
                     backoff: &rules.backoff,
                     now,
                     fraction: random::fraction(),
                 };
-                match attempt.concluded(outcome) {
-                    AfterCall::Halted(reason) => return Ok(Some(Answer::Halted(reason))),
-                    AfterCall::Concluded(conclusion) => conclusion,
-                }
+                attempt.concluded(outcome)
             }
         };
-        if matches!(conclusion.end, End::Sent(_)) {
+        let Some(conclusion) = conclusion else { return Ok(None) };
+        if conclusion.reason == Reason::Accepted {
             delivery_latency(self.channel()).record(now.since(outbound.event_time).as_secs_f64());
         }
-        Ok(Some(Answer::Write(self.write(work, &outbound, &conclusion, now)?)))
+        Ok(Some(self.write(work, &outbound, &conclusion, now)?))
     }
 
     /// What to write for a record whose outputs Kafka refuses: DEAD, and a dead letter without the value when it is
@@ -234,7 +288,7 @@ impl Clerk {
     pub fn unwritable(&mut self, work: &Work, reason: Reason) -> Vec<Output> {
         let now = self.clock.now();
         let mut records = self.records.clone();
-        let conclusion = Conclusion::without_call(End::Dead, reason, work.headers.attempt);
+        let conclusion = Conclusion::without_call(End::Dead, reason, &work.headers);
         let outbound = records.outbound(work.record.value.as_deref().unwrap_or_default());
         let written = outbound.and_then(|outbound| self.write(work, &outbound, &conclusion, now));
         let mut outputs =
@@ -279,10 +333,14 @@ impl Clerk {
             &rules.suppressions,
             outbound,
             conclusion,
-            &destinations.provider,
             now,
         )?);
-        statuses(self.channel(), conclusion.end.state()).increment(1);
+        let state = conclusion.end.state();
+        statuses(self.channel(), state).increment(1);
+        if let Some(origin) = work.headers.original.as_ref().filter(|_| state.is_terminal() && work.headers.attempt > 0)
+        {
+            retry_seconds(self.channel(), state).record(now.since(origin.timestamp).as_secs_f64());
+        }
         self.count(&outputs);
         Ok(outputs)
     }
@@ -299,20 +357,41 @@ impl Clerk {
         }
     }
 
-    fn count_call(&self, result: &Verdict, took: Duration) {
+    fn count_call(&self, provider: &str, result: &Verdict, took: Duration) {
         let outcome = match result {
             Verdict::Sent { .. } => AttemptOutcome::Sent,
             Verdict::Retry { .. } => AttemptOutcome::Retry,
             Verdict::Reject { .. } => AttemptOutcome::Reject,
             Verdict::Halt { .. } => AttemptOutcome::Halt,
         };
-        attempts(self.channel(), outcome).increment(1);
-        provider_seconds(self.channel(), outcome).record(took.as_secs_f64());
+        attempts(self.channel(), provider, outcome).increment(1);
+        provider_seconds(self.channel(), provider, outcome).record(took.as_secs_f64());
     }
 
     fn channel(&self) -> Channel {
         self.rules.destinations.channel
     }
+}
+
+impl Rules {
+    /// Whether it may be sent to this recipient, or to this address.
+    fn allows(&self, outbound: &Outbound<'_>) -> bool {
+        let key = RecipientKey::new(outbound.tenant, outbound.user_id);
+        let listed = |pattern: &String| glob_matches(pattern, key.as_str()) || glob_matches(pattern, outbound.address);
+        self.allow_recipients.is_empty() || self.allow_recipients.iter().any(listed)
+    }
+}
+
+/// Those that take the address; the one that alone may be asked, if it is still configured.
+fn route(rules: &Rules, work: &Work, outbound: &Outbound<'_>) -> Route {
+    let all = &rules.providers.all;
+    let accepting = all.iter().enumerate().filter(|(_, provider)| provider.by.accepts(outbound.address));
+    let able: Set = accepting.map(|(place, _)| place).collect();
+    let pinned = work.headers.provider.as_deref();
+    let pinned = pinned.and_then(|name| all.iter().position(|provider| &*provider.name == name));
+    let alone: Set = pinned.into_iter().collect();
+    let able = if able.and(alone).is_empty() { able } else { alone };
+    Route { able, spread: spread(outbound.notification_id.0.as_bytes(), work.headers.attempt) }
 }
 
 fn header_fault(error: &HeaderError) -> String {

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::breaker::{Breaker, Change, Leave};
+use super::breaker::{self, Breaker, Change, Heard, Probe};
+use super::bucket::{Bucket, Rate};
 use super::lanes::{Lanes, Limits, Ticket};
 use super::ledger::{Ledger, Output, Work};
 use super::progress::{Committed, Take};
+use super::providers::{Rank, Route, Set, choose};
 use super::wake::{Held, Now};
 use crate::kafka::{OwnedRecord, TopicPartition};
 use crate::model::{Class, Reason, Timestamp};
@@ -30,11 +32,83 @@ pub enum Source {
 /// Where a record stands.
 type Place = (TopicPartition, i64);
 
+/// What is to be known of a provider.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// When its turn is.
+    pub rank: Rank,
+    /// When it is left alone.
+    pub breaker: breaker::Settings,
+    /// How many calls it takes.
+    pub rate: Option<Rate>,
+}
+
+#[derive(Debug)]
+struct Provider {
+    breaker: Breaker,
+    rate: Option<Rate>,
+    bucket: Bucket,
+}
+
+impl Provider {
+    fn has_token(&self, now: Timestamp) -> bool {
+        self.rate.is_none_or(|rate| self.bucket.wait(rate, now).is_zero())
+    }
+}
+
+/// A record in its lane.
+#[derive(Debug)]
+struct Queued {
+    work: Work,
+    /// Since when nothing but a limit keeps it from being served.
+    limited_since: Option<Timestamp>,
+}
+
+/// A record whose turn it is. Goes to one of [`Desk::depart`], [`Desk::conclude_uncalled`], [`Desk::put_back`].
+#[derive(Debug)]
+pub struct Turn {
+    ticket: Ticket,
+    limited_since: Option<Timestamp>,
+    /// The record.
+    pub work: Work,
+    /// Whom it goes to.
+    pub provider: usize,
+}
+
+impl Turn {
+    /// The same record, now that it is known whom it may go to.
+    pub fn by(mut self, route: Route) -> Self {
+        self.work.route = route;
+        self
+    }
+}
+
+/// What is told of a call that starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Departed {
+    /// What became of the provider's breaker.
+    pub change: Option<Change>,
+    /// How long a limit held the record back.
+    pub held: Option<Duration>,
+}
+
 #[derive(Debug)]
 struct Flight {
     ticket: Ticket,
     work: Work,
-    probe: bool,
+    provider: usize,
+    probe: Option<Probe>,
+}
+
+/// A call under way.
+#[derive(Debug, Clone)]
+pub struct UnderWay {
+    /// For this record.
+    pub work: Work,
+    /// By this provider.
+    pub provider: usize,
+    /// It tries whether the provider is back.
+    pub probe: bool,
 }
 
 /// What became of a report about a call.
@@ -50,24 +124,31 @@ pub enum Landed {
 #[derive(Debug)]
 pub struct Desk {
     ledger: Ledger,
-    lanes: Lanes<Work>,
+    lanes: Lanes<Queued>,
     flights: HashMap<Place, Flight>,
     /// By partition: what it is, and the held head of a tier.
     partitions: BTreeMap<TopicPartition, (Source, Option<Held>)>,
-    breaker: Breaker,
+    ranks: Vec<Rank>,
+    providers: Vec<Provider>,
     max_in_flight: usize,
 }
 
 impl Desk {
-    /// Nothing yet; at most `max_in_flight` calls at once, and `halt_pause` between a Halt and a probe.
-    pub fn new(max_in_flight: usize, halt_pause: Duration) -> Self {
+    /// Nothing yet; at most `max_in_flight` calls at once, to these providers.
+    pub fn new(max_in_flight: usize, terms: &[Terms]) -> Self {
+        let provider = |terms: &Terms| Provider {
+            breaker: Breaker::new(terms.breaker),
+            rate: terms.rate,
+            bucket: Bucket::default(),
+        };
         let in_flight = max_in_flight.max(1);
         Desk {
             ledger: Ledger::default(),
             lanes: Lanes::new(Limits { in_flight, queued: in_flight.saturating_mul(QUEUED_FOR_EACH) }),
             flights: HashMap::new(),
             partitions: BTreeMap::new(),
-            breaker: Breaker::new(halt_pause),
+            ranks: terms.iter().map(|terms| terms.rank).collect(),
+            providers: terms.iter().map(provider).collect(),
             max_in_flight: in_flight,
         }
     }
@@ -84,7 +165,7 @@ impl Desk {
             self.ledger.revoke(partition);
             self.partitions.remove(partition);
         }
-        self.lanes.remove_if(|work| partitions.contains(&work.record.partition));
+        self.lanes.remove_if(|queued| partitions.contains(&queued.work.record.partition));
     }
 
     /// What is owed to Kafka.
@@ -112,10 +193,23 @@ impl Desk {
         found.map(|(partition, _)| partition.clone()).collect()
     }
 
-    /// Whether a record of this partition may be taken, into this class. While the channel is halted none is: what
-    /// is there waits in Kafka.
-    pub fn may_take(&self, partition: &TopicPartition, class: Class) -> bool {
-        self.breaker.open_because().is_none() && self.lanes.may_push(class) && self.ledger.may_take(partition)
+    /// Whether a record of this partition may be taken, into this class. While every provider is left alone none is:
+    /// what is there waits in Kafka.
+    pub fn may_take(&self, partition: &TopicPartition, class: Class, now: Timestamp) -> bool {
+        let someone = self.providers.iter().any(|provider| !provider.breaker.is_open(now));
+        someone && self.lanes.may_push(class) && self.ledger.may_take(partition)
+    }
+
+    /// Whether a record can go to none but providers that are left alone, while others work and the queue fills up:
+    /// those who wait for a broken provider would leave no room for anybody else.
+    pub fn is_stranded(&self, work: &Work, class: Class, now: Timestamp) -> bool {
+        let open: Set = self.places(|provider| provider.breaker.is_open(now)).collect();
+        let (all, able) = (Set::all(self.providers.len()), work.route.able.and(Set::all(self.providers.len())));
+        able.is_within(open) && open != all && self.lanes.is_filling_up(class)
+    }
+
+    fn places(&self, which: impl Fn(&Provider) -> bool) -> impl Iterator<Item = usize> {
+        self.providers.iter().enumerate().filter(move |(_, provider)| which(provider)).map(|(place, _)| place)
     }
 
     /// Whether a tier's partition wants its next head.
@@ -155,7 +249,7 @@ impl Desk {
             return;
         }
         let record = Arc::clone(&work.record);
-        self.lanes.push(record.key.as_deref().unwrap_or_default(), class, work);
+        self.lanes.push(record.key.as_deref().unwrap_or_default(), class, Queued { work, limited_since: None });
     }
 
     /// Whether a record's recipient has too many waiting for it to be taken into their lane.
@@ -163,67 +257,106 @@ impl Desk {
         self.lanes.is_crowded_by(work.record.key.as_deref().unwrap_or_default(), class)
     }
 
-    /// Whose turn it is, if a call may start now. Calls that are answered and not committed count against the limit
-    /// as those under way do: so many, and no more, a crash can repeat.
-    pub fn next(&mut self, now: Timestamp) -> Option<(Ticket, Work)> {
+    /// Begins a round of [`Desk::next`]: who could not be served in the last one may be now.
+    pub fn begin_round(&mut self) {
+        self.lanes.offer_all_again();
+    }
+
+    /// Whose turn it is, and whom it goes to, if a call may start now. Calls that are answered and not committed count
+    /// against the limit as those under way do: so many, and no more, a crash can repeat.
+    pub fn next(&mut self, now: Timestamp) -> Option<Turn> {
         if self.flights.len() + self.ledger.uncommitted_calls() >= self.max_in_flight {
             return None;
         }
-        match self.breaker.leave(now) {
-            Leave::Nothing => None,
-            Leave::Calls | Leave::OneProbe => self.lanes.next(),
+        let callable: Set = self.places(|provider| provider.breaker.may_call(now)).collect();
+        if callable.is_empty() {
+            return None;
+        }
+        let free = callable.and(self.places(|provider| provider.has_token(now)).collect());
+        let may_serve = |queued: &mut Queued| {
+            let able = queued.work.route.able;
+            let limited = able.and(free).is_empty() && !able.and(callable).is_empty();
+            if limited {
+                queued.limited_since.get_or_insert(now);
+            }
+            !able.and(free).is_empty()
+        };
+        let (ticket, Queued { work, limited_since }) = self.lanes.next(may_serve)?;
+        match choose(&self.ranks, work.route.able.and(free), work.route.spread) {
+            Some(provider) => Some(Turn { ticket, limited_since, work, provider }),
+            // Not reached: there was one just now.
+            None => {
+                self.lanes.put_back(ticket, Queued { work, limited_since });
+                None
+            }
         }
     }
 
     /// The call for a record starts.
-    pub fn depart(&mut self, ticket: Ticket, work: Work, now: Timestamp) {
-        let probe = self.breaker.leave(now) == Leave::OneProbe;
-        if probe {
-            self.breaker.probe();
+    pub fn depart(&mut self, turn: Turn, now: Timestamp) -> Departed {
+        let Turn { ticket, limited_since, work, provider } = turn;
+        let (mut probe, mut change) = (None, None);
+        if let Some(asked) = self.providers.get_mut(provider) {
+            (probe, change) = asked.breaker.depart();
+            if let Some(rate) = asked.rate {
+                asked.bucket.take(rate, now);
+            }
         }
-        self.flights.insert(place(&work.record), Flight { ticket, work, probe });
+        self.flights.insert(place(&work.record), Flight { ticket, work, provider, probe });
+        Departed { change, held: limited_since.map(|since| now.since(since)) }
     }
 
     /// A record whose turn it was needs no call.
-    pub fn conclude_uncalled(&mut self, ticket: Ticket, work: Work, outputs: Vec<Output>) {
-        self.lanes.finish(ticket);
-        self.ledger.complete(work, outputs, false);
+    pub fn conclude_uncalled(&mut self, turn: Turn, outputs: Vec<Output>) {
+        self.lanes.finish(turn.ticket);
+        self.ledger.complete(turn.work, outputs, false);
     }
 
     /// A record whose turn it was cannot be judged now: it is the first of its lane again.
-    pub fn put_back(&mut self, ticket: Ticket, work: Work) {
-        self.lanes.put_back(ticket, work);
+    pub fn put_back(&mut self, turn: Turn) {
+        let Turn { ticket, limited_since, work, .. } = turn;
+        self.lanes.put_back(ticket, Queued { work, limited_since });
     }
 
-    /// The record whose call is under way at this place.
-    pub fn in_flight_at(&self, place: &(TopicPartition, i64)) -> Option<Work> {
-        self.flights.get(place).map(|flight| flight.work.clone())
+    /// The call that is under way for the record at this place.
+    pub fn under_way_at(&self, place: &(TopicPartition, i64)) -> Option<UnderWay> {
+        let Flight { work, provider, probe, .. } = self.flights.get(place)?;
+        Some(UnderWay { work: work.clone(), provider: *provider, probe: probe.is_some() })
+    }
+
+    /// What the call for a record says of its provider; nothing when it was not made.
+    pub fn hear(&mut self, place: &(TopicPartition, i64), heard: Option<Heard>, now: Timestamp) -> Option<Change> {
+        let flight = self.flights.get(place)?;
+        let breaker = &mut self.providers.get_mut(flight.provider)?.breaker;
+        match (heard, flight.probe) {
+            (Some(heard), probe) => breaker.heard(probe, heard, now),
+            (None, Some(probe)) => {
+                breaker.unused(probe);
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Whether a provider is in trouble: it was given up, and has not proved since that it works.
+    pub fn is_in_trouble(&self, provider: usize) -> bool {
+        self.providers.get(provider).is_some_and(|provider| !provider.breaker.is_closed())
     }
 
     /// The call for a record ended with an answer about the record.
-    pub fn land(&mut self, place: &(TopicPartition, i64)) -> (Landed, Option<Change>) {
-        let Some(flight) = self.flights.remove(place) else { return (Landed::Gone, None) };
-        let change = if flight.probe { self.breaker.answered() } else { None };
+    pub fn land(&mut self, place: &(TopicPartition, i64)) -> Landed {
+        let Some(flight) = self.flights.remove(place) else { return Landed::Gone };
         self.lanes.finish(flight.ticket);
-        if self.is_outstanding(place) { (Landed::Ours(flight.work), change) } else { (Landed::Gone, change) }
+        if self.is_outstanding(place) { Landed::Ours(flight.work) } else { Landed::Gone }
     }
 
-    /// The call was not made, or told of a fault of ours: the record is the first of its lane again.
-    pub fn ground(&mut self, place: &(TopicPartition, i64), halted: Option<Reason>, now: Timestamp) -> Option<Change> {
-        let flight = self.flights.remove(place)?;
+    /// The call was not made, or said nothing of the record: it is the first of its lane again.
+    pub fn ground(&mut self, place: &(TopicPartition, i64)) {
+        let Some(flight) = self.flights.remove(place) else { return };
         if self.is_outstanding(place) {
-            self.lanes.put_back(flight.ticket, flight.work);
+            self.lanes.put_back(flight.ticket, Queued { work: flight.work, limited_since: None });
         } else {
             self.lanes.finish(flight.ticket);
-        }
-        match halted {
-            Some(reason) => self.breaker.halted(reason, now),
-            None => {
-                if flight.probe {
-                    self.breaker.probe_unused(now);
-                }
-                None
-            }
         }
     }
 
@@ -252,9 +385,14 @@ impl Desk {
         self.partitions.values().filter(|(_, head)| head.is_some()).count()
     }
 
-    /// Why the channel is halted, if it is.
-    pub fn halted_because(&self) -> Option<Reason> {
-        self.breaker.open_because()
+    /// Why each provider is left alone, if it is.
+    pub fn halted_because(&self) -> impl Iterator<Item = Option<Reason>> {
+        self.providers.iter().map(|provider| provider.breaker.halted_because())
+    }
+
+    /// Records whose turn it would be but for a limit.
+    pub fn limited(&self) -> usize {
+        self.lanes.passed_over(|queued| queued.limited_since.is_some())
     }
 
     /// Whether the record at this place was taken, is not complete, and its partition is ours.
@@ -270,6 +408,7 @@ fn place(record: &OwnedRecord) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::breaker::Storm;
     use crate::delivery::samples;
 
     const NOW: Timestamp = Timestamp(0);
@@ -279,22 +418,52 @@ mod tests {
         TopicPartition::new("notify.outbound.email", 0)
     }
 
+    /// Of these priorities.
+    fn terms(priorities: &[u32]) -> Vec<Terms> {
+        let storm = Storm { window: PAUSE, share_percent: 50, at_least: 20 };
+        let breaker = breaker::Settings { pause: PAUSE, storm: Some(storm) };
+        let terms = |priority| Terms { rank: Rank { priority, weight: 1 }, breaker, rate: None };
+        priorities.iter().copied().map(terms).collect()
+    }
+
     fn desk() -> Desk {
-        let mut desk = Desk::new(2, PAUSE);
+        desk_of(2, &terms(&[0]))
+    }
+
+    fn desk_of(in_flight: usize, terms: &[Terms]) -> Desk {
+        let mut desk = Desk::new(in_flight, terms);
         desk.assign(tp(), Source::First(Class::Main), Some(&Committed::at(0)));
         desk
     }
 
     fn work(user: &str, offset: i64) -> Work {
         let record = OwnedRecord { key: Some(user.into()), ..samples::record("notify.outbound.email", 0, offset) };
-        Work { record: Arc::new(record), headers: Arc::default(), waited: false }
+        Work { record: Arc::new(record), headers: Arc::default(), waited: false, route: Route::default() }
+    }
+
+    /// Of a record that only these providers take.
+    fn work_for(user: &str, offset: i64, able: &[usize]) -> Work {
+        Work { route: Route { able: able.iter().copied().collect(), spread: 0 }, ..work(user, offset) }
     }
 
     fn start(desk: &mut Desk) -> Option<i64> {
-        let (ticket, work) = desk.next(NOW)?;
-        let offset = work.record.offset;
-        desk.depart(ticket, work, NOW);
-        Some(offset)
+        start_at(desk, NOW).map(|(offset, _)| offset)
+    }
+
+    /// The next one's offset, and whom it goes to.
+    fn start_at(desk: &mut Desk, now: Timestamp) -> Option<(i64, usize)> {
+        desk.begin_round();
+        let turn = desk.next(now)?;
+        let started = (turn.work.record.offset, turn.provider);
+        desk.depart(turn, now);
+        Some(started)
+    }
+
+    /// The call at an offset ended with Halt.
+    fn halt(desk: &mut Desk, offset: i64, now: Timestamp) -> Option<Change> {
+        let change = desk.hear(&(tp(), offset), Some(Heard::Halted(Reason::BadCredentials)), now);
+        desk.ground(&(tp(), offset));
+        change
     }
 
     #[test]
@@ -302,7 +471,7 @@ mod tests {
         let mut desk = desk();
         desk.enqueue(work("ada", 0), Class::Main);
         assert_eq!(start(&mut desk), Some(0));
-        let (Landed::Ours(done), None) = desk.land(&(tp(), 0)) else { panic!("it is ours") };
+        let Landed::Ours(done) = desk.land(&(tp(), 0)) else { panic!("it is ours") };
         desk.conclude(done, Vec::new());
         assert_eq!(desk.ledger().positions()[0].offset, 1);
         assert_eq!((desk.calls(), desk.queued()), (0, 0));
@@ -316,7 +485,7 @@ mod tests {
         }
         start(&mut desk);
         start(&mut desk);
-        let (Landed::Ours(done), None) = desk.land(&(tp(), 0)) else { panic!("it is ours") };
+        let Landed::Ours(done) = desk.land(&(tp(), 0)) else { panic!("it is ours") };
         desk.conclude(done, Vec::new());
         assert_eq!(start(&mut desk), None, "a crash would repeat two calls already");
         let positions = desk.ledger().positions();
@@ -333,7 +502,7 @@ mod tests {
         desk.assign(tp(), Source::First(Class::Main), Some(&Committed::at(0)));
         desk.enqueue(work("ada", 0), Class::Main);
         assert_eq!(start(&mut desk), None, "the first call is still under way");
-        assert!(matches!(desk.land(&(tp(), 0)).0, Landed::Ours(_)), "and its answer counts");
+        assert!(matches!(desk.land(&(tp(), 0)), Landed::Ours(_)), "and its answer counts");
     }
 
     #[test]
@@ -344,7 +513,7 @@ mod tests {
         start(&mut desk);
         desk.revoke(&[tp()]);
         assert_eq!((desk.in_flight(), desk.calls(), desk.queued()), (0, 1, 0));
-        assert!(matches!(desk.land(&(tp(), 0)).0, Landed::Gone));
+        assert!(matches!(desk.land(&(tp(), 0)), Landed::Gone));
         assert_eq!(start(&mut desk), None);
     }
 
@@ -355,18 +524,100 @@ mod tests {
             desk.enqueue(work(user, offset as i64), Class::Main);
         }
         assert_eq!((start(&mut desk), start(&mut desk)), (Some(0), Some(1)));
-        let change = desk.ground(&(tp(), 0), Some(Reason::BadCredentials), NOW);
-        assert_eq!(change, Some(Change::Opened(Reason::BadCredentials)));
-        assert_eq!(desk.ground(&(tp(), 1), Some(Reason::BadCredentials), NOW), None);
-        assert!(!desk.may_take(&tp(), Class::Main));
+        assert_eq!(halt(&mut desk, 0, NOW), Some(Change::Opened(Reason::BadCredentials)));
+        assert_eq!(halt(&mut desk, 1, NOW), None);
+        assert!(!desk.may_take(&tp(), Class::Main, NOW));
         assert_eq!(start(&mut desk), None);
         let later = NOW.plus(PAUSE);
-        let (ticket, first) = desk.next(later).unwrap();
-        desk.depart(ticket, first.clone(), later);
-        assert!(desk.next(later).is_none(), "one probe");
-        assert_eq!(desk.land(&place(&first.record)).1, Some(Change::Closed));
-        assert!(desk.may_take(&tp(), Class::Main));
-        assert_eq!(desk.queued(), 2, "nothing is lost");
+        assert!(desk.may_take(&tp(), Class::Main, later), "the probe may be one that is still in Kafka");
+        let (probe, _) = start_at(&mut desk, later).unwrap();
+        assert!(start_at(&mut desk, later).is_none(), "one probe");
+        desk.hear(&(tp(), probe), Some(Heard::Well), later);
+        assert!(matches!(desk.land(&(tp(), probe)), Landed::Ours(_)));
+        assert!(start_at(&mut desk, later).is_some());
+        assert_eq!(desk.queued(), 1, "nothing is lost");
+    }
+
+    #[test]
+    fn a_halted_provider_is_probed_after_its_records_went_and_came_back() {
+        let mut desk = desk();
+        desk.enqueue(work("ada", 0), Class::Main);
+        start(&mut desk);
+        halt(&mut desk, 0, NOW);
+        desk.revoke(&[tp()]);
+        desk.assign(tp(), Source::First(Class::Main), Some(&Committed::at(0)));
+        let later = NOW.plus(PAUSE);
+        assert!(desk.may_take(&tp(), Class::Main, later));
+        desk.enqueue(work("ada", 0), Class::Main);
+        assert_eq!(start_at(&mut desk, later), Some((0, 0)));
+    }
+
+    #[test]
+    fn who_halts_is_passed_over_for_the_next_and_loses_nothing() {
+        let mut desk = desk_of(2, &terms(&[0, 1]));
+        desk.enqueue(work("ada", 0), Class::Main);
+        desk.enqueue(work("bob", 1), Class::Main);
+        assert_eq!(start_at(&mut desk, NOW), Some((0, 0)));
+        halt(&mut desk, 0, NOW);
+        assert_eq!(start_at(&mut desk, NOW).unwrap().1, 1);
+        assert_eq!(start_at(&mut desk, NOW).unwrap().1, 1);
+        assert!(desk.may_take(&tp(), Class::Main, NOW), "the channel works");
+    }
+
+    #[test]
+    fn what_only_a_halted_provider_may_have_waits_for_it_and_holds_no_other_up() {
+        let mut desk = desk_of(3, &terms(&[0, 1]));
+        desk.enqueue(work_for("ada", 0, &[0]), Class::Main);
+        assert_eq!(start_at(&mut desk, NOW), Some((0, 0)));
+        halt(&mut desk, 0, NOW);
+        for (offset, user) in [(1, "bob"), (2, "eve")] {
+            desk.enqueue(work_for(user, offset, &[1]), Class::Main);
+        }
+        assert_eq!((start_at(&mut desk, NOW), start_at(&mut desk, NOW)), (Some((1, 1)), Some((2, 1))));
+        assert_eq!(start_at(&mut desk, NOW), None);
+        assert_eq!(start_at(&mut desk, NOW.plus(PAUSE)), Some((0, 0)));
+    }
+
+    #[test]
+    fn those_who_wait_for_a_halted_provider_are_stranded_when_they_would_fill_the_queue() {
+        let mut desk = desk_of(1, &terms(&[0, 1]));
+        desk.enqueue(work_for("ada", 0, &[0]), Class::Main);
+        start(&mut desk);
+        halt(&mut desk, 0, NOW);
+        assert!(!desk.is_stranded(&work_for("bob", 1, &[0]), Class::Main, NOW), "there is room");
+        desk.enqueue(work_for("bob", 1, &[0]), Class::Main);
+        assert!(desk.is_stranded(&work_for("eve", 2, &[0]), Class::Main, NOW));
+        assert!(!desk.is_stranded(&work_for("eve", 2, &[0, 1]), Class::Main, NOW));
+        assert!(!desk.is_stranded(&work_for("eve", 2, &[0]), Class::Main, NOW.plus(PAUSE)));
+    }
+
+    #[test]
+    fn a_limit_lets_so_many_through_urgent_ones_first_and_says_how_long_it_held() {
+        let mut of_two = terms(&[0]);
+        of_two[0].rate = Some(Rate::new(10, Duration::from_secs(1), 2));
+        let mut desk = desk_of(10, &of_two);
+        for offset in 0..4 {
+            desk.enqueue(work(&format!("user-{offset}"), offset), Class::Main);
+        }
+        assert_eq!((start(&mut desk), start(&mut desk), start(&mut desk)), (Some(0), Some(1), None));
+        assert_eq!(desk.limited(), 2);
+        desk.enqueue(work("urgent", 4), Class::Urgent);
+        assert_eq!(start_at(&mut desk, Timestamp(99)), None, "not early");
+        assert_eq!(start_at(&mut desk, Timestamp(100)), Some((4, 0)), "whoever is urgent goes first");
+        desk.begin_round();
+        let turn = desk.next(Timestamp(200)).unwrap();
+        assert_eq!(turn.work.record.offset, 2);
+        assert_eq!(desk.depart(turn, Timestamp(200)).held, Some(Duration::from_millis(200)));
+    }
+
+    #[test]
+    fn a_limited_provider_leaves_its_share_to_the_others() {
+        let mut of_one = terms(&[0, 1]);
+        of_one[0].rate = Some(Rate::new(1, Duration::from_secs(1), 1));
+        let mut desk = desk_of(10, &of_one);
+        desk.enqueue(work("ada", 0), Class::Main);
+        desk.enqueue(work("bob", 1), Class::Main);
+        assert_eq!((start_at(&mut desk, NOW), start_at(&mut desk, NOW)), (Some((0, 0)), Some((1, 1))));
     }
 
     #[test]
@@ -374,13 +625,14 @@ mod tests {
         let mut desk = desk();
         desk.enqueue(work("ada", 0), Class::Main);
         start(&mut desk);
-        assert_eq!(desk.ground(&(tp(), 0), None, NOW), None);
+        assert_eq!(desk.hear(&(tp(), 0), None, NOW), None);
+        desk.ground(&(tp(), 0));
         assert_eq!(start(&mut desk), Some(0));
     }
 
     #[test]
     fn a_tiers_head_is_held_until_due_and_not_taken_before() {
-        let mut desk = Desk::new(2, PAUSE);
+        let mut desk = Desk::new(2, &terms(&[0]));
         let tier = TopicPartition::new("notify.outbound.email.retry.10s", 0);
         desk.assign(tier.clone(), Source::Tier(Duration::from_secs(10)), Some(&Committed::at(7)));
         assert!(desk.wants_head(&tier));

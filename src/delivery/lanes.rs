@@ -43,6 +43,8 @@ pub struct Lanes<T> {
     free: Vec<usize>,
     /// Lanes that could be served, by class; may name one that since became busy or empty.
     ready: PerClass<VecDeque<usize>>,
+    /// Lanes that could be served but for what is asked of their items, until [`Lanes::offer_all_again`].
+    passed_over: PerClass<VecDeque<usize>>,
     queued: PerClass<usize>,
     in_flight: usize,
     urgent_in_a_row: u32,
@@ -53,7 +55,7 @@ struct Lane<T> {
     key: Box<[u8]>,
     waiting: PerClass<VecDeque<T>>,
     busy: bool,
-    /// Whether `ready` names this lane.
+    /// Whether `ready` or `passed_over` names this lane.
     listed: PerClass<bool>,
 }
 
@@ -104,6 +106,7 @@ impl<T> Lanes<T> {
             slots: Vec::new(),
             free: Vec::new(),
             ready: PerClass::default(),
+            passed_over: PerClass::default(),
             queued: PerClass::default(),
             in_flight: 0,
             urgent_in_a_row: 0,
@@ -118,9 +121,13 @@ impl<T> Lanes<T> {
     /// Whether a key has more than its share of a queue that fills up: one recipient with thousands of records and a
     /// slow endpoint would leave no room for anybody else.
     pub fn is_crowded_by(&self, key: &[u8], class: Class) -> bool {
-        let (limit, queued) = (self.limits.queued, *self.queued.of(class));
         let depth = || self.by_key.get(key).map_or(0, |lane| self.slots[*lane].waiting.of(class).len());
-        queued >= limit / 2 && depth() >= (limit / CROWD).max(1)
+        self.is_filling_up(class) && depth() >= (self.limits.queued / CROWD).max(1)
+    }
+
+    /// Whether a class's queue is more than half full: who cannot be served should not take its room.
+    pub fn is_filling_up(&self, class: Class) -> bool {
+        *self.queued.of(class) >= self.limits.queued / 2
     }
 
     /// Queues an item behind those of its key and class.
@@ -131,8 +138,9 @@ impl<T> Lanes<T> {
         self.list(lane, class);
     }
 
-    /// The next item to serve, if there is one and a place in flight.
-    pub fn next(&mut self) -> Option<(Ticket, T)> {
+    /// The next item to serve that may be served, if there is one and a place in flight. A lane whose first item may
+    /// not is passed over, and holds no other up, until [`Lanes::offer_all_again`].
+    pub fn next(&mut self, mut may_serve: impl FnMut(&mut T) -> bool) -> Option<(Ticket, T)> {
         if self.in_flight >= self.limits.in_flight {
             return None;
         }
@@ -141,12 +149,21 @@ impl<T> Lanes<T> {
         } else {
             [Class::Main, Class::Urgent]
         };
-        let (ticket, item) = order.into_iter().find_map(|class| self.pop(class))?;
+        let (ticket, item) = order.into_iter().find_map(|class| self.pop(class, &mut may_serve))?;
         self.urgent_in_a_row = match ticket.class {
             Class::Urgent => self.urgent_in_a_row.saturating_add(1),
             Class::Main => 0,
         };
         Some((ticket, item))
+    }
+
+    /// What was passed over may be served now, before what came after it.
+    pub fn offer_all_again(&mut self) {
+        for class in [Class::Urgent, Class::Main] {
+            while let Some(lane) = self.passed_over.of_mut(class).pop_back() {
+                self.ready.of_mut(class).push_front(lane);
+            }
+        }
     }
 
     /// An item is finished: the next of its lane may go.
@@ -193,6 +210,13 @@ impl<T> Lanes<T> {
         self.queued.urgent + self.queued.main
     }
 
+    /// Lanes that are passed over, and whose first item matches.
+    pub fn passed_over(&self, matches: impl Fn(&T) -> bool) -> usize {
+        let first = |lane: &usize, class| self.slots[*lane].waiting.of(class).front().is_some_and(&matches);
+        let count = |class| self.passed_over.of(class).iter().filter(|lane| first(lane, class)).count();
+        count(Class::Urgent) + count(Class::Main)
+    }
+
     fn lane_of(&mut self, key: &[u8]) -> usize {
         if let Some(lane) = self.by_key.get(key) {
             return *lane;
@@ -221,9 +245,13 @@ impl<T> Lanes<T> {
         self.ready.of_mut(class).push_back(lane);
     }
 
-    fn pop(&mut self, class: Class) -> Option<(Ticket, T)> {
+    fn pop(&mut self, class: Class, may_serve: &mut impl FnMut(&mut T) -> bool) -> Option<(Ticket, T)> {
         while let Some(lane) = self.ready.of_mut(class).pop_front() {
             let slot = &mut self.slots[lane];
+            if !slot.busy && slot.waiting.of_mut(class).front_mut().is_some_and(|item| !may_serve(item)) {
+                self.passed_over.of_mut(class).push_back(lane);
+                continue;
+            }
             *slot.listed.of_mut(class) = false;
             if slot.busy {
                 continue;
@@ -261,7 +289,7 @@ mod tests {
 
     fn drain(lanes: &mut Lanes<u32>) -> Vec<u32> {
         let mut served = Vec::new();
-        while let Some((ticket, item)) = lanes.next() {
+        while let Some((ticket, item)) = lanes.next(|_| true) {
             served.push(item);
             lanes.finish(ticket);
         }
@@ -273,11 +301,11 @@ mod tests {
         let mut lanes = lanes(10);
         lanes.push(b"ada", Class::Main, 1);
         lanes.push(b"ada", Class::Urgent, 2);
-        let (ticket, first) = lanes.next().unwrap();
+        let (ticket, first) = lanes.next(|_| true).unwrap();
         assert_eq!(first, 2, "urgent first");
-        assert!(lanes.next().is_none(), "the other waits");
+        assert!(lanes.next(|_| true).is_none(), "the other waits");
         lanes.finish(ticket);
-        assert_eq!(lanes.next().unwrap().1, 1);
+        assert_eq!(lanes.next(|_| true).unwrap().1, 1);
     }
 
     #[test]
@@ -286,7 +314,7 @@ mod tests {
         for item in 0..500 {
             lanes.push(b"dead", Class::Urgent, item);
         }
-        let _never_finished = lanes.next().unwrap();
+        let _never_finished = lanes.next(|_| true).unwrap();
         for item in 1_000..1_100 {
             lanes.push(format!("user-{item}").as_bytes(), Class::Main, item);
         }
@@ -294,11 +322,27 @@ mod tests {
     }
 
     #[test]
+    fn what_may_not_be_served_holds_no_other_up_and_goes_first_when_it_may() {
+        let mut lanes = lanes(10);
+        for item in 0..6 {
+            lanes.push(format!("user-{}", item % 3).as_bytes(), Class::Main, item);
+        }
+        let odd = |item: &mut u32| *item % 2 == 1;
+        let (ticket, item) = lanes.next(odd).unwrap();
+        assert_eq!(item, 1);
+        lanes.finish(ticket);
+        assert!(lanes.next(odd).is_none(), "each lane's first is even now");
+        assert_eq!(lanes.queued(), 5);
+        lanes.offer_all_again();
+        assert_eq!(drain(&mut lanes), [0, 2, 4, 3, 5]);
+    }
+
+    #[test]
     fn what_is_put_back_goes_first_again() {
         let mut lanes = lanes(1);
         lanes.push(b"ada", Class::Main, 1);
         lanes.push(b"ada", Class::Main, 2);
-        let (ticket, item) = lanes.next().unwrap();
+        let (ticket, item) = lanes.next(|_| true).unwrap();
         lanes.put_back(ticket, item);
         assert_eq!((lanes.in_flight(), lanes.queued()), (0, 2));
         assert_eq!(drain(&mut lanes), [1, 2]);
@@ -350,8 +394,14 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        Push { key: u8, urgent: bool },
+        Push {
+            key: u8,
+            urgent: bool,
+        },
         Next,
+        /// Of keys below this one only.
+        NextBelow(u8),
+        OfferAgain,
         Finish(usize),
         PutBack(usize),
     }
@@ -360,6 +410,8 @@ mod tests {
         prop_oneof![
             4 => (0u8..6, any::<bool>()).prop_map(|(key, urgent)| Step::Push { key, urgent }),
             4 => Just(Step::Next),
+            2 => (0u8..6).prop_map(Step::NextBelow),
+            2 => Just(Step::OfferAgain),
             3 => any::<usize>().prop_map(Step::Finish),
             1 => any::<usize>().prop_map(Step::PutBack),
         ]
@@ -388,7 +440,16 @@ mod tests {
                         *number += 1;
                         pushed += 1;
                     }
-                    Step::Next => match lanes.next() {
+                    Step::OfferAgain => lanes.offer_all_again(),
+                    Step::NextBelow(limit) => {
+                        if let Some((ticket, item)) = lanes.next(|item| item.0 < limit) {
+                            prop_assert!(item.0 < limit);
+                            prop_assert_eq!(item.2, expected.get(&(item.0, item.1)).copied().unwrap_or(0), "in order");
+                            flying.push((ticket, item));
+                        }
+                        lanes.offer_all_again();
+                    }
+                    Step::Next => match lanes.next(|_| true) {
                         Some((ticket, item)) => {
                             prop_assert_eq!(item.2, expected.get(&(item.0, item.1)).copied().unwrap_or(0), "in order");
                             flying.push((ticket, item));
@@ -425,7 +486,7 @@ mod tests {
                 lanes.finish(ticket);
                 finished += 1;
             }
-            while let Some((ticket, _)) = lanes.next() {
+            while let Some((ticket, _)) = lanes.next(|_| true) {
                 lanes.finish(ticket);
                 finished += 1;
             }

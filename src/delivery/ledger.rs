@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::progress::{Committed, Progress, Take};
+use super::providers::Route;
 use crate::kafka::{OwnedRecord, Position, TopicPartition};
 use crate::wire::TierHeaders;
 
@@ -21,6 +22,8 @@ pub struct Work {
     pub headers: Arc<TierHeaders>,
     /// It waited in a tier.
     pub waited: bool,
+    /// Whom it may go to.
+    pub route: Route,
 }
 
 /// A record to be written by the next transaction.
@@ -191,6 +194,7 @@ mod tests {
             record: Arc::new(samples::record("notify.outbound.email", partition, offset)),
             headers: Arc::default(),
             waited: false,
+            route: Route::default(),
         }
     }
 

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | `progress`, `ledger` | what is done, what is committed, what is still to be written |
 //! | `lanes`, `desk` | whose turn it is |
-//! | `breaker` | whether the provider may be called |
+//! | `providers` | which of a channel's providers a message goes to |
+//! | `breaker`, `bucket` | whether a provider may be called |
 //! | `wake` | whether a record is due, and still wanted |
 //! | `retry`, `outcome` | what follows an attempt |
 //! | `outputs` | the records that say so |
@@ -18,6 +19,7 @@
 
 mod aftermath;
 mod breaker;
+mod bucket;
 mod calls;
 mod clerk;
 mod committer;
@@ -27,6 +29,7 @@ mod ledger;
 mod outcome;
 mod outputs;
 mod progress;
+mod providers;
 mod retry;
 #[cfg(test)]
 mod samples;
@@ -41,8 +44,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::channel::{Channel, Templates};
-use crate::config::Config;
+use crate::channel::{Providers, Templates};
+use crate::config::{Config, Mode};
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::rights::RightsWatch;
 use crate::kafka::{Table, TableError, TableSettings, TableState};
@@ -69,7 +72,7 @@ pub struct Setup {
     /// The operator's rules.
     pub policy: Policy,
     /// The channels to deliver by; one worker each.
-    pub channels: Vec<Arc<dyn Channel>>,
+    pub channels: Vec<Providers>,
     /// What notifications say.
     pub templates: Arc<Templates>,
     /// Where writers' schemas come from.
@@ -146,8 +149,8 @@ struct ChannelConditions {
 
 impl Conditions {
     fn register(setup: &Setup) -> Self {
-        let of = |channel: &Arc<dyn Channel>| {
-            let condition = |what: &str| setup.readiness.condition(format!("deliver {}: {what}", channel.name()));
+        let of = |providers: &Providers| {
+            let condition = |what: &str| setup.readiness.condition(format!("deliver {}: {what}", providers.channel));
             ChannelConditions {
                 provider: condition("provider"),
                 partitions: condition("partitions"),
@@ -176,7 +179,7 @@ async fn deliver(setup: Setup, conditions: Conditions) -> Result<(), DeliveryErr
         return Err(DeliveryError::NoChannel);
     }
     let topics = Topics::new(&setup.config.kafka.topic_prefix);
-    let channels: Vec<_> = setup.channels.iter().map(|channel| channel.name()).collect();
+    let channels: Vec<_> = setup.channels.iter().map(|providers| providers.channel).collect();
     let rights = RightsWatch::start(Role::Deliver, &setup.config, &channels, &setup.stop).await?;
     let setup = Setup { stop: rights.stop(), ..setup };
     check_topics(&setup, &topics).await?;
@@ -192,7 +195,7 @@ async fn deliver(setup: Setup, conditions: Conditions) -> Result<(), DeliveryErr
     }
     let watched = setup.channels.iter().zip(&conditions.channels);
     let checks: Vec<_> = watched
-        .map(|(channel, conditions)| tokio::spawn(watch(Arc::clone(channel), conditions.provider.clone())))
+        .map(|(providers, conditions)| tokio::spawn(watch(providers.clone(), conditions.provider.clone())))
         .collect();
     let ended = supervisor::supervise(&setup, &table, &suppressions, &conditions.channels).await;
     for check in checks {
@@ -222,7 +225,7 @@ async fn check_topics(setup: &Setup, topics: &Topics) -> Result<(), DeliveryErro
 
 fn check_present(setup: &Setup, topics: &Topics, present: &BTreeMap<String, i32>) -> Result<(), DeliveryError> {
     let all: Vec<Destinations> =
-        setup.channels.iter().map(|channel| supervisor::destinations(&setup.config, channel.as_ref())).collect();
+        setup.channels.iter().map(|providers| supervisor::destinations(&setup.config, providers.channel)).collect();
     let mut needed = vec![topics.preferences(), topics.delivery_status()];
     if setup.config.suppressions.key.is_some() {
         needed.push(topics.suppressions());
@@ -278,12 +281,20 @@ async fn restore(
     Ok(true)
 }
 
-/// Asks a provider now and then whether it can be reached, and says so in readiness.
-async fn watch(channel: Arc<dyn Channel>, condition: Condition) {
+/// Asks a channel's providers now and then whether they can be reached, and says so in readiness: one is enough.
+async fn watch(providers: Providers, condition: Condition) {
     loop {
-        match channel.check().await {
-            Ok(()) => condition.ready(),
-            Err(why) => condition.not_ready(why),
+        let mut unreachable = Vec::new();
+        for provider in providers.all.iter().filter(|provider| provider.mode == Mode::Live) {
+            if let Err(why) = provider.by.check().await {
+                tracing::warn!(channel = %providers.channel, provider = %provider.name, why, "the provider cannot be reached");
+                unreachable.push(why);
+            }
+        }
+        if unreachable.len() < providers.all.len() {
+            condition.ready();
+        } else {
+            condition.not_ready(unreachable.join("; "));
         }
         tokio::time::sleep(CHECK_INTERVAL).await;
     }

@@ -27,8 +27,6 @@ pub struct Destinations {
     pub tiers: Vec<Duration>,
     /// The consumer group, for dead letters.
     pub group: String,
-    /// The provider, for statuses.
-    pub provider: String,
 }
 
 impl Destinations {
@@ -194,7 +192,7 @@ impl Destinations {
             state: conclusion.end.state().into(),
             reason: conclusion.reason.into(),
             attempt: i32::try_from(conclusion.attempts).unwrap_or(i32::MAX),
-            provider: if conclusion.called { &self.provider } else { "" },
+            provider: &conclusion.provider,
             provider_message_id,
             code: conclusion.code.as_deref(),
             event_time: outbound.event_time,
@@ -212,7 +210,11 @@ impl Destinations {
     }
 
     fn park(&self, taken: &Work, conclusion: &Conclusion, at: Timestamp, now: Timestamp) -> Output {
-        self.to_tier(taken, at.since(now), &self.waiting(taken, conclusion.attempts, conclusion.reason, at))
+        let waiting = TierHeaders {
+            provider: conclusion.pinned.clone(),
+            ..self.waiting(taken, conclusion.attempts, conclusion.reason, at)
+        };
+        self.to_tier(taken, at.since(now), &waiting)
     }
 
     /// The headers of a record that waits: where it was first written stays, as do run and nonce.
@@ -286,7 +288,6 @@ mod tests {
             channel: Channel::Email,
             tiers: [10, 60, 600].map(Duration::from_secs).to_vec(),
             group: "notilog-deliver-email".to_owned(),
-            provider: "smtp".to_owned(),
         }
     }
 
@@ -298,7 +299,7 @@ mod tests {
     }
 
     fn called(end: End, reason: Reason, attempts: u32) -> Conclusion {
-        Conclusion { end, reason, code: Some("451".to_owned()), attempts, called: true }
+        Conclusion { end, reason, code: Some("451".to_owned()), attempts, provider: "smtp".to_owned(), pinned: None }
     }
 
     fn header<'o>(output: &'o Output, name: &str) -> Option<&'o str> {
@@ -395,12 +396,31 @@ mod tests {
 
     #[test]
     fn what_waits_without_a_call_names_no_provider_and_costs_no_attempt() {
-        let waits = Conclusion::without_call(End::Waiting(NOW.plus(Duration::from_secs(5))), Reason::QuietHours, 1);
+        let waits = Conclusion {
+            attempts: 1,
+            ..Conclusion::without_call(
+                End::Waiting(NOW.plus(Duration::from_secs(5))),
+                Reason::QuietHours,
+                &TierHeaders::default(),
+            )
+        };
         let outputs = conclude(&samples::first_attempt(), &waits);
         let mut records = Records::new(std::sync::Arc::new(FixedSchemas::own(samples::ids())));
         let status = records.status(outputs[0].value.as_ref().unwrap()).unwrap();
         assert_eq!((status.state, status.provider, status.attempt), (State::Waiting.into(), "", 1));
         assert_eq!(outputs[1].topic, "notify.outbound.email.retry.10s");
+    }
+
+    #[test]
+    fn a_record_that_waits_says_who_alone_may_be_asked_and_a_known_answer_takes_it_back() {
+        let unknown = Conclusion { pinned: Some("smtp".to_owned()), ..called(End::Retrying(NOW), Reason::Timeout, 1) };
+        let waiting = conclude(&samples::first_attempt(), &unknown).remove(1);
+        assert_eq!(header(&waiting, "notify-provider"), Some("smtp"));
+        let again = OwnedRecord { headers: waiting.headers, ..samples::waiting(1, NOW) };
+        let hop = destinations().hop(&samples::work(again.clone()), Duration::from_secs(5));
+        assert_eq!(header(&hop, "notify-provider"), Some("smtp"), "waiting changes nothing");
+        let known = conclude(&again, &called(End::Retrying(NOW), Reason::ProviderBusy, 2)).remove(1);
+        assert_eq!(header(&known, "notify-provider"), None);
     }
 
     #[test]

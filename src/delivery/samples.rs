@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ledger::Work;
+use super::providers::Route;
 use crate::kafka::{OwnedRecord, TopicPartition};
 use crate::model::{Channel, NotificationId, Outbound, Priority, Timestamp};
 use crate::wire::{Encoders, Origin, TierHeaders, WriterIds, names};
@@ -100,5 +101,5 @@ pub(super) fn waiting(attempt: u32, not_before: Timestamp) -> OwnedRecord {
 pub(super) fn work(record: OwnedRecord) -> Work {
     let headers = Arc::new(TierHeaders::parse(record.headers()).unwrap());
     let waited = record.partition.topic.contains(".retry.");
-    Work { record: Arc::new(record), headers, waited }
+    Work { record: Arc::new(record), headers, waited, route: Route::default() }
 }

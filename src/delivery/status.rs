@@ -1,12 +1,17 @@
 //! How a worker is doing: readiness and gauges.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::desk::Desk;
-use crate::model::Channel;
+use super::breaker::Change;
+use super::desk::{Departed, Desk};
+use crate::channel::{Provider, Providers};
+use crate::model::{Channel, Reason};
 use crate::telemetry::clock::steady_now;
 use crate::telemetry::health::Condition;
-use crate::telemetry::metrics::{Gauge, HeldBy, halted, held, in_flight};
+use crate::telemetry::metrics::{
+    BreakerTo, Gauge, HeldBy, Histogram, breaker_changes, halted, held, held_seconds, in_flight,
+};
 
 /// How often gauges are set.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -16,25 +21,40 @@ pub struct Status {
     partitions: Condition,
     not_halted: Condition,
     shown: Instant,
+    channel: Channel,
+    providers: Vec<Shown>,
     in_flight: Gauge,
-    halted: Gauge,
+    held_seconds: Histogram,
     by_recipient: Gauge,
     by_tier: Gauge,
     by_halt: Gauge,
+    by_limit: Gauge,
+}
+
+/// One provider, as others see it.
+struct Shown {
+    name: Arc<str>,
+    halted: Gauge,
 }
 
 impl Status {
-    /// The status of a channel's worker; ready when it has partitions and the provider is not halted.
-    pub fn new(channel: Channel, partitions: Condition, not_halted: Condition) -> Self {
+    /// The status of a channel's worker; ready when it has partitions and not all providers are halted.
+    pub fn new(providers: &Providers, partitions: Condition, not_halted: Condition) -> Self {
+        let channel = providers.channel;
+        let shown =
+            |provider: &Provider| Shown { name: Arc::clone(&provider.name), halted: halted(channel, &provider.name) };
         Status {
+            channel,
+            providers: providers.all.iter().map(shown).collect(),
+            held_seconds: held_seconds(channel),
             partitions,
             not_halted,
             shown: steady_now(),
             in_flight: in_flight(channel),
-            halted: halted(channel),
             by_recipient: held(channel, HeldBy::Recipient),
             by_tier: held(channel, HeldBy::Tier),
             by_halt: held(channel, HeldBy::Halt),
+            by_limit: held(channel, HeldBy::Limit),
         }
     }
 
@@ -55,15 +75,56 @@ impl Status {
         self.shown = steady_now();
         self.in_flight.set(float(desk.calls()));
         self.by_tier.set(float(desk.held()));
-        let halted = desk.halted_because();
-        self.halted.set(if halted.is_some() { 1.0 } else { 0.0 });
-        let (recipient, halt) = if halted.is_some() { (0, desk.queued()) } else { (desk.queued(), 0) };
+        let halted: Vec<Option<Reason>> = desk.halted_because().collect();
+        for (provider, reason) in self.providers.iter().zip(&halted) {
+            provider.halted.set(if reason.is_some() { 1.0 } else { 0.0 });
+        }
+        let limited = desk.limited();
+        let queued = desk.queued() - limited.min(desk.queued());
+        let stopped = halted.iter().all(Option::is_some);
+        let (recipient, halt) = if stopped { (0, queued) } else { (queued, 0) };
         self.by_recipient.set(float(recipient));
         self.by_halt.set(float(halt));
-        match halted {
+        self.by_limit.set(float(limited));
+        match halted.into_iter().flatten().next().filter(|_| stopped) {
             Some(reason) => self.not_halted.not_ready(format!("halted: {reason}")),
             None => self.not_halted.ready(),
         }
+    }
+
+    /// A call to a provider starts.
+    pub fn departed(&self, provider: usize, departed: Departed) {
+        if let Some(held) = departed.held {
+            self.held_seconds.record(held.as_secs_f64());
+        }
+        if let Some(change) = departed.change {
+            self.tell(provider, change);
+        }
+    }
+
+    /// A provider's breaker changed.
+    pub fn tell(&self, provider: usize, change: Change) {
+        let Some(provider) = self.providers.get(provider).map(|shown| &*shown.name) else { return };
+        let channel = self.channel;
+        let to = match change {
+            Change::Opened(reason) => {
+                tracing::error!(%channel, provider, %reason, "the provider is left alone: the fault is ours or its own; what no other can take waits in Kafka");
+                BreakerTo::Open
+            }
+            Change::HalfOpened => {
+                tracing::info!(%channel, provider, "the provider is tried again");
+                BreakerTo::HalfOpen
+            }
+            Change::Reopened(reason) => {
+                tracing::warn!(%channel, provider, %reason, "the provider is not back yet");
+                BreakerTo::Reopened
+            }
+            Change::Closed => {
+                tracing::info!(%channel, provider, "the provider works again");
+                BreakerTo::Closed
+            }
+        };
+        breaker_changes(channel, provider, to).increment(1);
     }
 }
 

@@ -8,20 +8,23 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
+use super::breaker::{self, Storm};
+use super::bucket::Rate;
 use super::calls::Calls;
 use super::clerk::{Clerk, Rules};
 use super::committer::Committer;
-use super::desk::Desk;
+use super::desk::{Desk, Terms};
 use super::outputs::Destinations;
+use super::providers::Rank;
 use super::retry::Backoff;
 use super::status::Status;
 use super::worker::{Times, Worker, WorkerEnd};
 use super::{ChannelConditions, Setup};
-use crate::channel::{Channel, Templates};
+use crate::channel::{Provider, Providers, Templates};
 use crate::config::{Config, Delay};
 use crate::decide::Zones;
 use crate::kafka::{Assignor, GroupConsumer, LagWatch, Settings, Table};
-use crate::model::Topics;
+use crate::model::{Channel, Topics};
 use crate::suppression::SuppressionList;
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::health::Condition;
@@ -45,7 +48,7 @@ pub enum SupervisorError {
     #[error("cannot start the thread of channel {channel}: {why}")]
     Thread {
         /// Which.
-        channel: crate::model::Channel,
+        channel: Channel,
         /// The system's words.
         why: std::io::Error,
     },
@@ -53,7 +56,7 @@ pub enum SupervisorError {
     #[error("delivery by {channel} ended: {why}")]
     Ended {
         /// Which.
-        channel: crate::model::Channel,
+        channel: Channel,
         /// Why.
         why: WorkerEnd,
     },
@@ -62,7 +65,7 @@ pub enum SupervisorError {
 /// Everything that workers of one channel are made from, again and again.
 struct Recipe {
     config: Arc<Config>,
-    channel: Arc<dyn Channel>,
+    providers: Providers,
     templates: Arc<Templates>,
     rules: Arc<Rules>,
     schemas: Arc<dyn SchemaSource>,
@@ -76,13 +79,12 @@ struct Recipe {
 }
 
 /// Where a channel's records go, from the configuration.
-pub(super) fn destinations(config: &Config, channel: &dyn Channel) -> Destinations {
+pub(super) fn destinations(config: &Config, channel: Channel) -> Destinations {
     let topics = Topics::new(&config.kafka.topic_prefix);
     Destinations {
-        group: topics.named(&format!("{}-{}", config.delivery.group, channel.name())),
-        channel: channel.name(),
+        group: topics.named(&format!("{}-{}", config.delivery.group, channel)),
+        channel,
         tiers: durations(&config.delivery.tiers),
-        provider: channel.provider().to_owned(),
         topics,
     }
 }
@@ -98,8 +100,8 @@ pub(super) async fn supervise(
     let (ends, mut ended) = tokio::sync::mpsc::unbounded_channel();
     let mut running = 0;
     let mut lags = Vec::new();
-    for (channel, conditions) in setup.channels.iter().zip(conditions) {
-        let recipe = recipe(setup, channel, (table, suppressions), conditions, &stop);
+    for (providers, conditions) in setup.channels.iter().zip(conditions) {
+        let recipe = recipe(setup, providers, (table, suppressions), conditions, &stop);
         let destinations = recipe.rules.destinations.clone();
         let inputs = destinations.inputs();
         let reads = move |topic: &str| inputs.iter().any(|input| input == topic);
@@ -126,7 +128,7 @@ pub(super) async fn supervise(
     result
 }
 
-type End = (crate::model::Channel, WorkerEnd);
+type End = (Channel, WorkerEnd);
 
 fn into_result((channel, why): End) -> Result<(), SupervisorError> {
     match why {
@@ -137,7 +139,7 @@ fn into_result((channel, why): End) -> Result<(), SupervisorError> {
 
 fn recipe(
     setup: &Setup,
-    channel: &Arc<dyn Channel>,
+    providers: &Providers,
     (table, suppressions): (&Table, &SuppressionList),
     conditions: &ChannelConditions,
     stop: &Arc<AtomicBool>,
@@ -148,11 +150,13 @@ fn recipe(
         zones: Zones::load(),
         suppressions: suppressions.clone(),
         backoff: Backoff { steps: durations(&delivery.backoff), jitter_percent: delivery.jitter_percent },
-        destinations: destinations(&setup.config, channel.as_ref()),
+        destinations: destinations(&setup.config, providers.channel),
+        providers: providers.clone(),
+        allow_recipients: delivery.allow_recipients.clone(),
     };
     Recipe {
         config: Arc::clone(&setup.config),
-        channel: Arc::clone(channel),
+        providers: providers.clone(),
         templates: Arc::clone(&setup.templates),
         rules: Arc::new(rules),
         schemas: Arc::clone(&setup.schemas),
@@ -167,7 +171,7 @@ fn recipe(
 }
 
 fn start(recipe: Recipe, ends: tokio::sync::mpsc::UnboundedSender<End>) -> Result<(), SupervisorError> {
-    let channel = recipe.channel.name();
+    let channel = recipe.providers.channel;
     std::thread::Builder::new()
         .name(format!("deliver-{channel}"))
         .spawn(move || {
@@ -196,7 +200,7 @@ fn keep_running(recipe: &Recipe) -> WorkerEnd {
             return end;
         }
         let pause = pause_after(failures);
-        tracing::error!(channel = %recipe.channel.name(), %end, ?pause, "delivery failed; it is started again after a pause");
+        tracing::error!(channel = %recipe.providers.channel, %end, ?pause, "delivery failed; it is started again after a pause");
         sleep_unless_stopped(steady_now() + pause, &recipe.stop);
     }
 }
@@ -232,7 +236,7 @@ impl Recipe {
         Ok(Worker {
             consumer,
             committer,
-            desk: Desk::new(delivery.max_in_flight, delivery.halt_pause.0),
+            desk: Desk::new(delivery.max_in_flight, &self.terms()),
             clerk: Clerk::new(
                 Arc::clone(&self.rules),
                 self.table.clone(),
@@ -242,7 +246,7 @@ impl Recipe {
             ),
             calls: Calls::new(
                 self.runtime.clone(),
-                Arc::clone(&self.channel),
+                self.providers.clone(),
                 Arc::clone(&self.templates),
                 records,
                 sender,
@@ -258,9 +262,31 @@ impl Recipe {
                 commit_records: (delivery.max_in_flight / 2).max(1),
                 grace: delivery.grace.0,
             },
-            status: Status::new(self.channel.name(), self.partitions.clone(), self.halted.clone()),
+            status: Status::new(&self.providers, self.partitions.clone(), self.halted.clone()),
             stop: Arc::clone(&self.stop),
         })
+    }
+}
+
+impl Recipe {
+    fn terms(&self) -> Vec<Terms> {
+        let delivery = &self.config.delivery;
+        let storm = Storm {
+            window: delivery.breaker.window.0,
+            share_percent: delivery.breaker.share_percent,
+            at_least: delivery.breaker.at_least,
+        };
+        let terms = |provider: &Provider| Terms {
+            rank: Rank { priority: provider.priority, weight: provider.weight },
+            breaker: breaker::Settings {
+                pause: delivery.halt_pause.0,
+                storm: provider.by.is_shared().then_some(storm),
+            },
+            rate: provider.limit.map(|limit| {
+                Rate::new(limit.per_second, Duration::from_secs(1), limit.burst.unwrap_or(limit.per_second))
+            }),
+        };
+        self.providers.all.iter().map(terms).collect()
     }
 }
 
@@ -281,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_was_told_to_stop_is_no_failure() {
-        let channel = crate::model::Channel::Email;
+        let channel = Channel::Email;
         assert!(into_result((channel, WorkerEnd::Stopped)).is_ok());
         let error =
             into_result((channel, WorkerEnd::Table("the preferences table failed: gone".to_owned()))).unwrap_err();

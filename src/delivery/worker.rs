@@ -12,9 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use super::breaker::Change;
 use super::calls::{Calls, Report};
-use super::clerk::{Answer, Clerk, Considered};
+use super::clerk::{Clerk, Considered};
 use super::committer::{CommitEnd, Committer, Scope, Went, committed};
 use super::desk::{Desk, Landed};
 use super::ledger::Work;
@@ -24,7 +23,7 @@ use super::wake::Now;
 use crate::kafka::{
     ConsumerFault, Failure, GroupConsumer, OwnedRecord, Polled, Rebalance, STALL, Table, TableState, TopicPartition,
 };
-use crate::model::Class;
+use crate::model::{Class, Timestamp};
 use crate::suppression::SuppressionList;
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::metrics::{Rebalance as Kind, Role, rebalance_seconds, rebalances};
@@ -129,7 +128,7 @@ pub struct Worker {
     pub desk: Desk,
     /// Who judges and writes.
     pub clerk: Clerk,
-    /// Who calls the provider.
+    /// Who calls the providers.
     pub calls: Calls,
     /// What calls came to.
     pub reports: Receiver<Report>,
@@ -281,42 +280,37 @@ impl Running {
     }
 
     fn landed(&mut self, report: Report) -> Result<(), WorkerEnd> {
-        let worker = &mut self.worker;
         let place = report.place.clone();
-        let steady = worker.clock.steady();
-        let Some(work) = worker.desk.in_flight_at(&place) else { return Ok(()) };
+        let steady = self.worker.clock.steady();
+        let desk = &mut self.worker.desk;
+        let Some(call) = desk.under_way_at(&place) else { return Ok(()) };
+        let change = desk.hear(&place, report.heard(), steady);
+        if let Some(change) = change {
+            self.worker.status.tell(call.provider, change);
+        }
+        let worker = &mut self.worker;
         if !worker.desk.is_outstanding(&place) {
             // Whoever has the partition now finds out for themselves.
             worker.desk.land(&place);
             return Ok(());
         }
-        let change = match worker.clerk.answer(&work, report)? {
-            Some(Answer::Write(outputs)) => {
-                let (landed, change) = worker.desk.land(&place);
-                if let Landed::Ours(work) = landed {
+        match worker.clerk.answer(&call, report, worker.desk.is_in_trouble(call.provider))? {
+            Some(outputs) => {
+                if let Landed::Ours(work) = worker.desk.land(&place) {
                     worker.desk.conclude(work, outputs);
                 }
-                change
             }
-            Some(Answer::Halted(reason)) => worker.desk.ground(&place, Some(reason), steady),
-            None => worker.desk.ground(&place, None, steady),
-        };
-        match change {
-            Some(Change::Opened(reason)) => {
-                tracing::error!(channel = %worker.destinations.channel, %reason, "the channel is halted: the fault is ours or the provider's; records wait in Kafka");
-            }
-            Some(Change::Closed) => tracing::info!(channel = %worker.destinations.channel, "the channel goes on"),
-            None => {}
+            None => worker.desk.ground(&place),
         }
         Ok(())
     }
 
     /// Takes records: urgent ones first, then the others, then what is due in the tiers.
     fn take(&mut self) -> Result<bool, WorkerEnd> {
-        let mut took = false;
+        let (mut took, now) = (false, self.worker.clock.steady());
         for class in [Class::Urgent, Class::Main] {
             for partition in self.worker.desk.first_attempts(class) {
-                took |= self.take_first_attempts(&partition, class)?;
+                took |= self.take_first_attempts(&partition, class, now)?;
             }
         }
         for partition in self.worker.desk.tiers() {
@@ -325,10 +319,15 @@ impl Running {
         Ok(took)
     }
 
-    fn take_first_attempts(&mut self, partition: &TopicPartition, class: Class) -> Result<bool, WorkerEnd> {
+    fn take_first_attempts(
+        &mut self,
+        partition: &TopicPartition,
+        class: Class,
+        now: Timestamp,
+    ) -> Result<bool, WorkerEnd> {
         let worker = &mut self.worker;
         for taken in 0..SHARE {
-            if !worker.desk.may_take(partition, class) {
+            if !worker.desk.may_take(partition, class, now) {
                 return Ok(taken > 0);
             }
             let Some(record) = worker.consumer.poll_split(partition)? else { return Ok(taken > 0) };
@@ -347,7 +346,8 @@ impl Running {
                 worker.desk.hold(record, now);
             }
             // Whichever class it is of: there must be room.
-            let room = [Class::Main, Class::Urgent].iter().all(|class| worker.desk.may_take(partition, *class));
+            let room =
+                [Class::Main, Class::Urgent].iter().all(|class| worker.desk.may_take(partition, *class, now.steady));
             if !room || worker.desk.due_head(partition, now).is_none() {
                 return Ok(taken > 0);
             }
@@ -363,17 +363,22 @@ impl Running {
         }
         let mut started = false;
         let now = self.worker.clock.steady();
-        while let Some((ticket, work)) = self.worker.desk.next(now) {
+        self.worker.desk.begin_round();
+        while let Some(turn) = self.worker.desk.next(now) {
             started = true;
-            match self.worker.clerk.consider(&work) {
-                Considered::Call => {
-                    self.worker.desk.depart(ticket, work.clone(), now);
-                    self.worker.calls.start(work, self.last_turn);
+            let worker = &mut self.worker;
+            match worker.clerk.consider(&turn.work, turn.provider) {
+                Considered::Call(mode) => {
+                    let (work, provider) = (turn.work.clone(), turn.provider);
+                    let departed = worker.desk.depart(turn, now);
+                    worker.status.departed(provider, departed);
+                    worker.calls.start(work, provider, mode, self.last_turn);
                 }
-                Considered::Write(outputs) => self.worker.desk.conclude_uncalled(ticket, work, outputs),
+                Considered::Elsewhere(route) => worker.desk.put_back(turn.by(route)),
+                Considered::Write(outputs) => worker.desk.conclude_uncalled(turn, outputs),
                 Considered::Later(error) => {
                     tracing::warn!(%error, "delivery waits for the schema registry");
-                    self.worker.desk.put_back(ticket, work);
+                    worker.desk.put_back(turn);
                     self.registry_at = steady_now() + REGISTRY_PAUSE;
                     break;
                 }
@@ -461,7 +466,7 @@ impl Worker {
         match self.clerk.take(record, waited) {
             Ok(work) => {
                 let class = class.unwrap_or_else(|| self.clerk.class(&work));
-                if self.desk.is_crowded(&work, class) {
+                if self.desk.is_crowded(&work, class) || self.desk.is_stranded(&work, class, self.clock.steady()) {
                     let outputs = self.clerk.make_way(&work);
                     self.desk.settle(work, outputs);
                 } else {

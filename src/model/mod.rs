@@ -36,7 +36,7 @@ pub use preferences::{CategoryChoice, Endpoint, Preferences, QuietHours};
 pub use priority::Priority;
 pub use reason::Reason;
 pub use role::{Role, Share};
-pub use source::SourceRule;
+pub use source::{SourceRule, glob_matches};
 pub use status::{DeliveryStatus, State};
 pub use suppression::{Suppression, SuppressionReason};
 pub use tiers::choose_tier;

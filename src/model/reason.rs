@@ -70,6 +70,10 @@ vocabulary! {
         RateLimited = "rate_limited",
         /// The provider says "later".
         ProviderBusy = "provider_busy",
+        /// Recorded by a provider in sandbox mode, or for a recipient that is not allowed here; nothing was sent.
+        Sandboxed = "sandboxed",
+        /// No configured provider of the channel takes such an address.
+        NoProvider = "no_provider",
         /// No connection to the provider or endpoint.
         ConnectFailed = "connect_failed",
         /// No answer in time.

@@ -28,7 +28,7 @@ impl SourceRule {
 
 /// Whether `text` as a whole matches `pattern`, in which `*` stands for any run of characters. Goes back only to the
 /// last `*`, so the time is at most the product of the lengths.
-fn glob_matches(pattern: &str, text: &str) -> bool {
+pub fn glob_matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
     let mut star = None;

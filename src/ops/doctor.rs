@@ -2,15 +2,13 @@
 //!
 //! Invariant: changes nothing, writes nothing, and one thing that is wrong hides no other.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
 use super::inputs::{self, Input};
 use super::schemas;
 use super::session::Session;
 use super::topics::{Partitions, desired_of, observe, plan};
-use crate::channel::{self, Channel, Templates};
+use crate::channel::{self, Providers, Templates};
 use crate::config::Config;
 use crate::decide::Zones;
 use crate::kafka::admin::Admin;
@@ -171,7 +169,7 @@ fn policies(config: &Config, findings: &mut Vec<Finding>) -> Option<Policy> {
     }
 }
 
-fn channels(config: &Config, findings: &mut Vec<Finding>) -> Vec<Arc<dyn Channel>> {
+fn channels(config: &Config, findings: &mut Vec<Finding>) -> Vec<Providers> {
     const CHECK: &str = "channels";
     match channel::build(&config.channels) {
         Ok(channels) if channels.is_empty() => {
@@ -180,7 +178,7 @@ fn channels(config: &Config, findings: &mut Vec<Finding>) -> Vec<Arc<dyn Channel
             channels
         }
         Ok(channels) => {
-            let names: Vec<&str> = channels.iter().map(|channel| channel.name().as_str()).collect();
+            let names: Vec<&str> = channels.iter().map(|providers| providers.channel.as_str()).collect();
             findings.push(Finding::ok(CHECK, names.join(", ")));
             channels
         }
@@ -192,7 +190,7 @@ fn channels(config: &Config, findings: &mut Vec<Finding>) -> Vec<Arc<dyn Channel
 }
 
 /// The templates load, and every one that the policy names exists for every configured channel that the policy allows.
-fn templates(config: &Config, policy: Option<&Policy>, channels: &[Arc<dyn Channel>], findings: &mut Vec<Finding>) {
+fn templates(config: &Config, policy: Option<&Policy>, channels: &[Providers], findings: &mut Vec<Finding>) {
     const CHECK: &str = "templates";
     let templates = match Templates::load(&config.templates.dir, &config.templates.default_locale) {
         Ok(templates) => templates,
@@ -209,7 +207,7 @@ fn templates(config: &Config, policy: Option<&Policy>, channels: &[Arc<dyn Chann
     };
     let categories = policy.into_iter().flat_map(|policy| &policy.categories);
     for (category, rules) in categories {
-        for channel in channels.iter().map(|channel| channel.name()).filter(|name| rules.allowed.contains(name)) {
+        for channel in channels.iter().map(|providers| providers.channel).filter(|name| rules.allowed.contains(name)) {
             for template in named(rules).iter().filter(|template| !templates.covers(channel, template)) {
                 let found =
                     format!("category `{category}` sends template `{template}` by {channel}, and there is none");
@@ -220,11 +218,11 @@ fn templates(config: &Config, policy: Option<&Policy>, channels: &[Arc<dyn Chann
     }
 }
 
-async fn providers(channels: &[Arc<dyn Channel>], findings: &mut Vec<Finding>) {
-    for channel in channels {
-        let check = format!("provider {}", channel.name());
-        findings.push(match channel.check().await {
-            Ok(()) => Finding::ok(&check, format!("{} can be reached", channel.provider())),
+async fn providers(channels: &[Providers], findings: &mut Vec<Finding>) {
+    for (channel, provider) in channels.iter().flat_map(|one| one.all.iter().map(|provider| (one.channel, provider))) {
+        let check = format!("provider {channel}");
+        findings.push(match provider.by.check().await {
+            Ok(()) => Finding::ok(&check, format!("{} can be reached", provider.name)),
             Err(why) => Finding::fault(&check, why, "mend the channel's settings or bring the provider back"),
         });
     }

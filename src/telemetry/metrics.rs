@@ -80,7 +80,7 @@ metrics_enum! {
     Events = "notilog_events_total", Type::Counter, ["topic"], "Input records that the router took from a topic.";
     Decisions = "notilog_decisions_total", Type::Counter, ["verdict", "reason"], "Conclusions of the decision chain, every no included.";
     Outbound = "notilog_outbound_total", Type::Counter, ["channel", "class"], "Outbound records that the router wrote; class is main or urgent.";
-    Attempts = "notilog_attempts_total", Type::Counter, ["channel", "outcome"], "Calls to providers by what came of them: sent, retry, reject, halt.";
+    Attempts = "notilog_attempts_total", Type::Counter, ["channel", "provider", "outcome"], "Calls to providers by what came of them: sent, retry, reject, halt; recorded where a sandbox made none.";
     Statuses = "notilog_statuses_total", Type::Counter, ["channel", "state"], "Delivery statuses written.";
     Retries = "notilog_retries_total", Type::Counter, ["stream", "tier"], "Records parked in a tier; stream is events or a channel.";
     DeadLetters = "notilog_dead_letters_total", Type::Counter, ["topic", "reason"], "Records written to a dead-letter topic.";
@@ -97,10 +97,13 @@ metrics_enum! {
     RouterWait = "notilog_router_wait_milliseconds_total", Type::Counter, ["cause"], "Milliseconds that a shard waited; cause is table or registry.";
     DecisionLatency = "notilog_decision_latency_seconds", Type::Histogram(END_TO_END), [], "From an event's time to its decision.";
     DeliveryLatency = "notilog_delivery_latency_seconds", Type::Histogram(END_TO_END), ["channel"], "From an event's time to the provider's acceptance.";
-    ProviderSeconds = "notilog_provider_seconds", Type::Histogram(CALL), ["channel", "outcome"], "How long one call to a provider takes.";
+    ProviderSeconds = "notilog_provider_seconds", Type::Histogram(CALL), ["channel", "provider", "outcome"], "How long one call to a provider takes.";
+    RetrySeconds = "notilog_retry_seconds", Type::Histogram(END_TO_END), ["channel", "state"], "How long a notification that was tried more than once took from its first record to its end.";
+    HeldSeconds = "notilog_held_seconds", Type::Histogram(END_TO_END), ["channel"], "How long a limit held the next notification of a recipient back; not part of any delivery time.";
     InFlight = "notilog_in_flight", Type::Gauge, ["channel"], "Calls to providers under way.";
     Held = "notilog_held_records", Type::Gauge, ["channel", "cause"], "Records held back: behind their recipient's turn, by a tier, a halt or a limit.";
-    Halted = "notilog_halted", Type::Gauge, ["channel"], "1 while a provider is left alone after a fault of ours or its own.";
+    Halted = "notilog_halted", Type::Gauge, ["channel", "provider"], "1 while a provider is left alone after a fault of ours or its own.";
+    BreakerChanges = "notilog_breaker_changes_total", Type::Counter, ["channel", "provider", "to"], "Changes of a provider's breaker: open, half_open, reopened, closed.";
     InputHeld = "notilog_input_held", Type::Gauge, ["topic"], "1 while an input topic is held because too much of it went to the dead letters.";
     KafkaErrors = "notilog_kafka_errors_total", Type::Counter, ["code"], "Errors that the Kafka client reported.";
 }
@@ -208,6 +211,8 @@ pub enum AttemptOutcome {
     Reject,
     /// Our side fails.
     Halt,
+    /// No call was made: a sandbox recorded it.
+    Recorded,
 }
 
 impl AttemptOutcome {
@@ -218,18 +223,53 @@ impl AttemptOutcome {
             AttemptOutcome::Retry => "retry",
             AttemptOutcome::Reject => "reject",
             AttemptOutcome::Halt => "halt",
+            AttemptOutcome::Recorded => "recorded",
         }
     }
 }
 
 /// Calls to providers.
-pub fn attempts(channel: Channel, outcome: AttemptOutcome) -> Counter {
-    Metric::Attempts.counter(&[channel.as_str(), outcome.as_str()])
+pub fn attempts(channel: Channel, provider: &str, outcome: AttemptOutcome) -> Counter {
+    Metric::Attempts.counter(&[channel.as_str(), provider, outcome.as_str()])
 }
 
 /// Seconds that calls to providers take.
-pub fn provider_seconds(channel: Channel, outcome: AttemptOutcome) -> Histogram {
-    Metric::ProviderSeconds.histogram(&[channel.as_str(), outcome.as_str()])
+pub fn provider_seconds(channel: Channel, provider: &str, outcome: AttemptOutcome) -> Histogram {
+    Metric::ProviderSeconds.histogram(&[channel.as_str(), provider, outcome.as_str()])
+}
+
+/// Seconds from the first record of a notification that was tried more than once to its end.
+pub fn retry_seconds(channel: Channel, state: State) -> Histogram {
+    Metric::RetrySeconds.histogram(&[channel.as_str(), state.as_str()])
+}
+
+/// Seconds that a limit held a recipient's next notification back.
+pub fn held_seconds(channel: Channel) -> Histogram {
+    Metric::HeldSeconds.histogram(&[channel.as_str()])
+}
+
+/// What a breaker became, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BreakerTo {
+    /// From closed to open.
+    Open,
+    /// Probes start.
+    HalfOpen,
+    /// A probe failed.
+    Reopened,
+    /// Calls go on.
+    Closed,
+}
+
+/// Changes of a provider's breaker.
+pub fn breaker_changes(channel: Channel, provider: &str, to: BreakerTo) -> Counter {
+    let to = match to {
+        BreakerTo::Open => "open",
+        BreakerTo::HalfOpen => "half_open",
+        BreakerTo::Reopened => "reopened",
+        BreakerTo::Closed => "closed",
+    };
+    Metric::BreakerChanges.counter(&[channel.as_str(), provider, to])
 }
 
 /// Delivery statuses written.
@@ -392,8 +432,8 @@ pub fn held(channel: Channel, cause: HeldBy) -> Gauge {
 }
 
 /// 1 while a provider is left alone.
-pub fn halted(channel: Channel) -> Gauge {
-    Metric::Halted.gauge(&[channel.as_str()])
+pub fn halted(channel: Channel, provider: &str) -> Gauge {
+    Metric::Halted.gauge(&[channel.as_str(), provider])
 }
 
 /// 1 while an input topic is held.
@@ -460,7 +500,7 @@ mod tests {
             decisions.count(Verdict::Suppressed, Reason::QuietHours);
             decisions.count(Verdict::Routed, Reason::Routed);
             commit_seconds(Role::Router).record(0.003);
-            attempts(Channel::Email, AttemptOutcome::Retry).increment(3);
+            attempts(Channel::Email, "smtp", AttemptOutcome::Retry).increment(3);
             consumer_lag("g", "t", 2).set(5.0);
         });
         for line in [
@@ -468,7 +508,7 @@ mod tests {
             r#"notilog_decisions_total{verdict="ROUTED",reason="routed"} 1"#,
             r#"notilog_commit_seconds_bucket{role="router",le="0.005"} 1"#,
             r#"notilog_commit_seconds_bucket{role="router",le="0.0025"} 0"#,
-            r#"notilog_attempts_total{channel="email",outcome="retry"} 3"#,
+            r#"notilog_attempts_total{channel="email",provider="smtp",outcome="retry"} 3"#,
             r#"notilog_consumer_lag_records{group="g",topic="t",partition="2"} 5"#,
             "# HELP notilog_decisions_total Conclusions of the decision chain, every no included.",
             "# TYPE notilog_commit_seconds histogram",

@@ -32,6 +32,8 @@ pub mod names {
     pub const RUN: &str = "notify-run";
     /// Place in the recipient's lane (strict order).
     pub const LANE_SEQ: &str = "notify-lane-seq";
+    /// The provider that alone may be asked: the outcome of an attempt by it is unknown.
+    pub const PROVIDER: &str = "notify-provider";
     /// Indexes into the event's recipients that still wait.
     pub const RECIPIENTS: &str = "notify-recipients";
     /// Makes the idempotency key of a redriven run another one.

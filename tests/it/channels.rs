@@ -61,19 +61,19 @@ fn services() -> PathBuf {
 }
 
 fn build(channels: Channels) -> Arc<dyn Channel> {
-    channel::build(&channels).unwrap().pop().unwrap()
+    Arc::clone(&channel::build(&channels).unwrap()[0].all[0].by)
 }
 
 fn email_channel(email: config::Email) -> Arc<dyn Channel> {
-    build(Channels { email: Some(email), ..Channels::default() })
+    build(Channels { email: vec![email.into()], ..Channels::default() })
 }
 
 fn telegram_channel(telegram: config::Telegram) -> Arc<dyn Channel> {
-    build(Channels { telegram: Some(telegram), ..Channels::default() })
+    build(Channels { telegram: vec![telegram.into()], ..Channels::default() })
 }
 
 fn webhook_channel(webhook: config::Webhook) -> Arc<dyn Channel> {
-    build(Channels { webhook: Some(webhook), ..Channels::default() })
+    build(Channels { webhook: vec![webhook.into()], ..Channels::default() })
 }
 
 /// An order that was placed, as the shipped template says it.

@@ -3,10 +3,9 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use notilog::channel::{self, Channel};
+use notilog::channel::{self, Providers};
 use notilog::config::{self, Channels, Delay};
 use notilog::model::Policy;
 use notilog::policy;
@@ -26,13 +25,13 @@ fn policy() -> Policy {
     policy::load(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policies"))).unwrap()
 }
 
-fn chat() -> Vec<Arc<dyn Channel>> {
+fn chat() -> Vec<Providers> {
     let chat = config::Chat {
         timeout: Delay(Duration::from_secs(20)),
         allow_networks: vec!["127.0.0.0/8".to_owned()],
         allow_http: true,
     };
-    channel::build(&Channels { chat: Some(chat), ..Channels::default() }).unwrap()
+    channel::build(&Channels { chat: vec![chat.into()], ..Channels::default() }).unwrap()
 }
 
 /// A hook that no other test uses: path, and address for this service.

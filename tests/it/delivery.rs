@@ -1,10 +1,9 @@
 //! Delivery against a real Kafka and registry and a scripted SMTP server: what waits in outbound topics is sent,
 //! retried, given up or cancelled, and each of it can be read.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use notilog::channel::{self, Channel};
+use notilog::channel::{self, Providers};
 use notilog::config::{self, Channels, Delay, TlsMode};
 use notilog::kafka::admin::Admin;
 use notilog::model::{Channel as Name, Class, NotificationId, Policy};
@@ -28,9 +27,9 @@ fn policy() -> Policy {
     policy::load(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policies"))).unwrap()
 }
 
-fn plain(more: config::Email) -> Vec<Arc<dyn Channel>> {
+fn plain(more: config::Email) -> Vec<Providers> {
     let email = config::Email { tls: TlsMode::None, username: None, password: None, ..more };
-    channel::build(&Channels { email: Some(email), ..Channels::default() }).unwrap()
+    channel::build(&Channels { email: vec![email.into()], ..Channels::default() }).unwrap()
 }
 
 pub async fn deliver(world: &World) -> Running {

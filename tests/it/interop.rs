@@ -175,7 +175,7 @@ async fn kafkas_console_consumer_shows_what_was_routed_decided_and_delivered() {
     world.preferences(vec![person(&user)]).await;
     let policy = policy::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policies"))).unwrap();
     let email = config::Email { tls: TlsMode::None, username: None, password: None, ..crate::channels::email() };
-    let channels = channel::build(&Channels { email: Some(email), ..Channels::default() }).unwrap();
+    let channels = channel::build(&Channels { email: vec![email.into()], ..Channels::default() }).unwrap();
     let router = world.router(policy.clone()).await;
     let delivery = world.deliver(policy, channels).await.unwrap();
     let data = json!({"template": "message", "data": "{\"title\":\"Shipped\",\"text\":\"On its way\"}"});

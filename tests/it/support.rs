@@ -171,17 +171,13 @@ telemetry.listen = "127.0.0.1:0"
     }
 
     /// Starts delivery by these channels in this process and waits until it is ready, or why it ended before.
-    pub async fn deliver(&self, policy: Policy, channels: Vec<Arc<dyn channel::Channel>>) -> Result<Running, String> {
+    pub async fn deliver(&self, policy: Policy, channels: Vec<channel::Providers>) -> Result<Running, String> {
         let (running, readiness) = self.start_delivery(policy, channels).await;
         running.ready(&readiness).await
     }
 
     /// [`World::deliver`] without waiting.
-    pub async fn start_delivery(
-        &self,
-        policy: Policy,
-        channels: Vec<Arc<dyn channel::Channel>>,
-    ) -> (Running, Readiness) {
+    pub async fn start_delivery(&self, policy: Policy, channels: Vec<channel::Providers>) -> (Running, Readiness) {
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
         let registry = Registry::new(&self.config.registry).unwrap();
         let templates = &self.config.templates;

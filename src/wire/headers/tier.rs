@@ -33,13 +33,15 @@ pub struct TierHeaders {
     pub redrive_nonce: Option<String>,
     /// Place in the recipient's lane (strict order).
     pub lane_seq: Option<u64>,
+    /// The provider that alone may be asked: the outcome of an attempt by it is unknown.
+    pub provider: Option<String>,
     /// Indexes into the event's recipients that still wait, rising; `None` means all.
     pub recipients: Option<Vec<u16>>,
 }
 
 impl TierHeaders {
     /// Every header that belongs to this group: those to drop before writing the group anew.
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 12] = [
         names::ATTEMPT,
         names::NOT_BEFORE_MS,
         names::ORIGINAL_TOPIC,
@@ -50,6 +52,7 @@ impl TierHeaders {
         names::RUN,
         names::REDRIVE_NONCE,
         names::LANE_SEQ,
+        names::PROVIDER,
         names::RECIPIENTS,
     ];
 
@@ -76,6 +79,7 @@ impl TierHeaders {
                 names::RUN => tier.run = number(names::RUN, value)?,
                 names::REDRIVE_NONCE => tier.redrive_nonce = Some(text(names::REDRIVE_NONCE, value)?.to_owned()),
                 names::LANE_SEQ => tier.lane_seq = Some(number(names::LANE_SEQ, value)?),
+                names::PROVIDER => tier.provider = Some(text(names::PROVIDER, value)?.to_owned()),
                 names::RECIPIENTS => tier.recipients = Some(indexes(value)?),
                 _ => {}
             }
@@ -107,6 +111,9 @@ impl TierHeaders {
         }
         if let Some(seq) = self.lane_seq {
             out.push((names::LANE_SEQ, seq.to_string()));
+        }
+        if let Some(provider) = &self.provider {
+            out.push((names::PROVIDER, provider.clone()));
         }
         if let Some(recipients) = &self.recipients {
             let list: Vec<String> = recipients.iter().map(u16::to_string).collect();
@@ -181,6 +188,7 @@ mod tests {
             run: 1,
             redrive_nonce: Some("n".into()),
             lane_seq: Some(9),
+            provider: Some("main".into()),
             recipients: Some(vec![0, 7, 999]),
         };
         let mut written = Vec::new();
@@ -197,6 +205,7 @@ mod tests {
         notify-run=1
         notify-redrive-nonce=n
         notify-lane-seq=9
+        notify-provider=main
         notify-recipients=0,7,999
         ");
         assert!(written.iter().all(|(name, _)| TierHeaders::NAMES.contains(name)));
@@ -242,10 +251,11 @@ mod tests {
             run: u32,
             redrive_nonce: Option<String>,
             lane_seq: Option<u64>,
+            provider: Option<String>,
             recipients in proptest::option::of(proptest::collection::btree_set(any::<u16>(), 0..50)),
         ) -> TierHeaders {
             TierHeaders {
-                attempt, not_before: not_before.map(Timestamp), original, error_code, run, redrive_nonce, lane_seq,
+                attempt, not_before: not_before.map(Timestamp), original, error_code, run, redrive_nonce, lane_seq, provider,
                 recipients: recipients.map(|set| set.into_iter().collect()),
             }
         }
