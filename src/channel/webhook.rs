@@ -22,13 +22,15 @@ use crate::telemetry::clock::Clock;
 
 /// Keys shorter than this are no secret (Standard Webhooks, "Signature scheme": at least 192 bits).
 const MIN_KEY_BYTES: usize = 24;
+/// The new one and the old one, while a secret is changed.
+const MAX_SECRETS: usize = 2;
 /// Stands for every tenant that has no secret of its own.
 const ANY_TENANT: &str = "*";
 
 /// Customers' endpoints.
 pub struct Webhook {
     endpoints: Endpoints,
-    signers: BTreeMap<String, Signer>,
+    signers: BTreeMap<String, Vec<Signer>>,
     clock: Clock,
 }
 
@@ -53,10 +55,13 @@ impl Webhook {
         let url = self.endpoints.url(&message.address).map_err(reject)?;
         // Ours to mend, not the endpoint's, yet no reason to hold other tenants: it waits, and ends in the DLQ.
         let unsigned = Verdict::Retry { reason: Reason::BadCredentials, after: None };
-        let signer = self.signers.get(&message.event.tenant).or_else(|| self.signers.get(ANY_TENANT));
+        let signers = self.signers.get(&message.event.tenant).or_else(|| self.signers.get(ANY_TENANT));
         let id = message.id.to_string();
         let seconds = self.clock.now().0.div_euclid(1000);
-        let signature = signer.and_then(|signer| signer.sign(&id, seconds, body.as_bytes()).ok()).ok_or(unsigned)?;
+        let sign = |signer: &Signer| signer.sign(&id, seconds, body.as_bytes());
+        let signatures = signers.and_then(|signers| signers.iter().map(sign).collect::<Result<Vec<_>, _>>().ok());
+        // While a secret is changed there are two, and a receiver is content with one that it can verify.
+        let signature = signatures.ok_or(unsigned)?.join(" ");
         let mut request = self
             .endpoints
             .post(url)
@@ -114,19 +119,25 @@ fn reject(reason: Reason) -> Verdict {
     Verdict::Reject { reason }
 }
 
-fn signers(secrets: &BTreeMap<String, Secret>, problems: &mut Vec<ConfigProblem>) -> BTreeMap<String, Signer> {
-    let mut signers = BTreeMap::new();
+fn signers(secrets: &BTreeMap<String, Secret>, problems: &mut Vec<ConfigProblem>) -> BTreeMap<String, Vec<Signer>> {
+    let mut signers: BTreeMap<String, Vec<Signer>> = BTreeMap::new();
     for (tenant, secret) in secrets {
         let mut refuse = |problem: &str| {
             problems.push(ConfigProblem::new(format!("channels.webhook.secrets.\"{tenant}\""), problem));
         };
-        match key(secret.reveal()) {
-            None => refuse("is not `whsec_` and base64; make one with `openssl rand -base64 32`"),
-            Some(key) if key.len() < MIN_KEY_BYTES => refuse("is shorter than 24 bytes; make it 32"),
-            Some(key) => match Signer::from_bytes(key) {
-                Ok(signer) => drop(signers.insert(tenant.clone(), signer)),
-                Err(_) => refuse("cannot be used as a key"),
-            },
+        let each: Vec<&str> = secret.reveal().split_whitespace().collect();
+        if each.len() > MAX_SECRETS {
+            refuse("has more than two secrets; while one is changed, the new one and the old one sign");
+        }
+        for secret in each {
+            match key(secret) {
+                None => refuse("is not `whsec_` and base64; make one with `openssl rand -base64 32`"),
+                Some(key) if key.len() < MIN_KEY_BYTES => refuse("is shorter than 24 bytes; make it 32"),
+                Some(key) => match Signer::from_bytes(key) {
+                    Ok(signer) => signers.entry(tenant.clone()).or_default().push(signer),
+                    Err(_) => refuse("cannot be used as a key"),
+                },
+            }
         }
     }
     signers

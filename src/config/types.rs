@@ -252,7 +252,7 @@ fn telegram_api_url() -> String {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
-    /// The signing secret (`whsec_…`) of each tenant; `*` for all others.
+    /// The signing secret (`whsec_…`) of each tenant, `*` for all others; two, separated by a space, while it is changed.
     pub secrets: BTreeMap<String, Secret>,
     /// For one call, connecting included.
     #[serde(default = "ten_seconds")]

@@ -403,6 +403,21 @@ async fn a_webhook_signed_with_another_secret_is_not_verified() {
     assert_eq!(own.deliver(&order(Name::Webhook, &url)).await.code.as_deref(), Some("http_200"));
 }
 
+#[tokio::test]
+async fn while_a_secret_is_changed_receivers_of_either_verify() {
+    let new = "whsec_YW5vdGhlci1zZWNyZXQtb2YtMjQtYnl0ZXM=";
+    let both = format!("{new} {}", webhook().secrets["*"].reveal());
+    let changing =
+        webhook_channel(config::Webhook { secrets: [("*".to_owned(), Secret::new(both))].into(), ..webhook() });
+    let (_, of_old) = hook();
+    let (path, of_new) = hook();
+    StandIn::webhook().script("/_script", json!({"path": path, "secret": new})).await;
+    for url in [of_old, of_new] {
+        let outcome = changing.deliver(&order(Name::Webhook, &url)).await;
+        assert_eq!(outcome.code.as_deref(), Some("http_200"), "{url}");
+    }
+}
+
 #[rstest]
 #[case::accepted(json!([202]), Verdict::Sent { provider_message_id: None }, "http_202")]
 #[case::redirect(

@@ -114,6 +114,20 @@ async fn each_tenant_has_its_own_secret_and_one_without_waits_for_it() {
     assert_eq!(requests.lock().len(), 1, "nothing leaves unsigned");
 }
 
+#[tokio::test]
+async fn while_a_secret_is_changed_both_sign() {
+    let (url, requests) = endpoint(|_| StatusCode::OK.into_response()).await;
+    let new = "whsec_b3duLXNlY3JldC1vZi1hY21lLWluYy0wMTIzNDU2Nw==";
+    let secrets = [("acme".to_owned(), Secret::new(format!("{new}\n{SECRET}")))].into();
+    channel(&config::Webhook { secrets, ..config() }).deliver(&message(&url, "acme")).await;
+    let signatures = requests.lock()[0].0.get("webhook-signature").unwrap().to_str().unwrap().to_owned();
+    let sign = |secret| {
+        let id = Uuid::from_u128(7).to_string();
+        Signer::new(secret).unwrap().sign(&id, 1_795_000_000, r#"{"a":"ü"}"#.as_bytes()).unwrap()
+    };
+    assert_eq!(signatures, format!("{} {}", sign(new), sign(SECRET)));
+}
+
 #[rstest]
 #[case::not_a_url("hooks", Reason::AddressRefused)]
 #[case::another_scheme("ftp://example.org/", Reason::AddressRefused)]
@@ -246,12 +260,13 @@ fn all_settings_that_cannot_work_are_named_at_once_and_no_secret_is_quoted() {
         ("a".to_owned(), Secret::new("hidden!")),
         ("b".to_owned(), Secret::new("whsec_aGlkZGVu")),
         ("c".to_owned(), Secret::new(SECRET)),
+        ("d".to_owned(), Secret::new(format!("{SECRET} {SECRET} {SECRET}"))),
     ];
     let wrong = config::Webhook { secrets: secrets.into(), allow_networks: vec!["10.0.0.0/64".to_owned()], ..config() };
     let problems = Webhook::new(&wrong, Clock::system()).err().unwrap();
     let named: Vec<&str> = problems.iter().map(|problem| problem.setting.as_str()).collect();
-    let expected =
-        ["channels.webhook.secrets.\"a\"", "channels.webhook.secrets.\"b\"", "channels.webhook.allow_networks"];
-    assert_eq!(named, expected);
+    let secrets = ["a", "b", "d"].map(|tenant| format!("channels.webhook.secrets.\"{tenant}\""));
+    assert_eq!(named[..3], secrets);
+    assert_eq!(named[3..], ["channels.webhook.allow_networks"]);
     assert!(!format!("{problems:?}").contains("hidden") && !format!("{problems:?}").contains("aGlkZGVu"));
 }
