@@ -23,7 +23,7 @@ delivery.halt_pause = "1s"
 delivery.grace = "5s"
 "#;
 
-fn policy() -> Policy {
+pub fn policy() -> Policy {
     policy::load(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policies"))).unwrap()
 }
 
@@ -80,7 +80,7 @@ impl Someone {
         })
     }
 
-    fn item(&self, world: &World, outbound: Value) -> Value {
+    pub fn item(&self, world: &World, outbound: Value) -> Value {
         let topic = world.topics.outbound(Name::Email, Class::Main);
         json!({"topic": topic, "key": format!("default/{}", self.user), "value": outbound})
     }

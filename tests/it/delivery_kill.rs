@@ -14,7 +14,7 @@ use crate::support::{PATIENCE, Program, World, now, person, port, with};
 
 const USERS: usize = 250;
 const EACH: usize = 8;
-const NOTIFICATIONS: usize = USERS * EACH;
+/// Kills, unless `NOTILOG_TEST_KILLS` says how many.
 const KILLS: usize = 5;
 const IN_FLIGHT: usize = 32;
 
@@ -39,9 +39,19 @@ max_connections = {IN_FLIGHT}
 /// The notifications of a domain that no other test uses: recipient n gets e-0, e-1, … in this order.
 struct Load {
     domain: String,
+    /// Notifications of each recipient.
+    each: usize,
 }
 
 impl Load {
+    fn new(each: usize) -> Self {
+        Load { domain: unique(), each }
+    }
+
+    fn count(&self) -> usize {
+        USERS * self.each
+    }
+
     fn address(&self, user: usize) -> String {
         format!("u-{user}@{}.example.org", self.domain)
     }
@@ -63,7 +73,7 @@ impl Load {
     }
 
     async fn produce(&self, world: &World) {
-        let all = (0..EACH).flat_map(|event| (0..USERS).map(move |user| (user, event)));
+        let all = (0..self.each).flat_map(|event| (0..USERS).map(move |user| (user, event)));
         let records = all.map(|(user, event)| self.record(world, user, event)).collect();
         world.produce(RecordType::Outbound, records).await;
     }
@@ -72,7 +82,7 @@ impl Load {
     /// how many were sent again.
     async fn check(&self, world: &World) -> usize {
         let (sent, mails) = (sent(world).await, self.mails().await);
-        let of = |user: usize| (0..EACH).map(move |event| self.id(user, event));
+        let of = |user: usize| (0..self.each).map(move |event| self.id(user, event));
         let all: BTreeSet<String> = (0..USERS).flat_map(of).collect();
         assert_eq!(sent.keys().cloned().collect::<BTreeSet<_>>(), all, "each notification is concluded");
         assert!(sent.values().all(|count| *count == 1), "once");
@@ -88,7 +98,7 @@ impl Load {
             }
             assert!(first_seen.into_iter().cloned().eq(of(user)), "order of {address}");
         }
-        mails.len() - NOTIFICATIONS
+        mails.len() - self.count()
     }
 
     /// What the SMTP server took, in its order: recipient, and the id in the Message-ID.
@@ -126,12 +136,19 @@ fn start(world: &World) -> Program {
     world.program(&["deliver", "--channel", "email"])
 }
 
+/// How often to kill, and how many notifications each recipient gets: so many that some are left for each kill.
+fn kills() -> (usize, usize) {
+    let kills = std::env::var("NOTILOG_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    (kills, EACH * kills.div_ceil(KILLS))
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn delivery_killed_five_times_loses_nothing_and_repeats_no_more_than_was_under_way() {
+async fn delivery_killed_again_and_again_loses_nothing_and_repeats_no_more_than_was_under_way() {
     let mut seed = seed();
-    let (world, load) = (World::new("delivery-kill", &config()).await, Load { domain: unique() });
+    let (kills, each) = kills();
+    let (world, load) = (World::new("delivery-kill", &config()).await, Load::new(each));
     load.produce(&world).await;
-    for round in 1..=KILLS {
+    for round in 1..=kills {
         let delivery = start(&world);
         world.wait_for_log("partitions assigned", round).await;
         world.wait_for_end_to_move(&world.topics.delivery_status()).await;
@@ -139,34 +156,34 @@ async fn delivery_killed_five_times_loses_nothing_and_repeats_no_more_than_was_u
         delivery.kill();
     }
     let between = load.mails().await.len();
-    assert!(between < NOTIFICATIONS, "a kill came after the last notification: {between}");
+    assert!(between < load.count(), "a kill came after the last notification: {between}");
 
     let delivery = start(&world);
-    world.wait_for_statuses(NOTIFICATIONS).await;
+    world.wait_for_statuses(load.count()).await;
     drop(delivery);
 
     let repeats = load.check(&world).await;
     println!(
-        "{repeats} repeats after {KILLS} kills of at most {IN_FLIGHT} calls; {between} mails before the last start"
+        "{repeats} repeats after {kills} kills of at most {IN_FLIGHT} calls; {between} mails before the last start"
     );
-    assert!(repeats <= KILLS * IN_FLIGHT, "{repeats}");
+    assert!(repeats <= kills * IN_FLIGHT, "{repeats}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_stood_still_while_another_took_over_sends_nothing_more() {
     let world =
         World::new("delivery-stop", &config().replace("static_membership = true", "static_membership = false")).await;
-    let load = Load { domain: unique() };
+    let load = Load::new(EACH);
     load.produce(&world).await;
     let mut zombie = start(&world);
     world.wait_for_log("partitions assigned", 1).await;
     world.wait_for_end_to_move(&world.topics.delivery_status()).await;
     zombie.signal("STOP");
     let when_stopped = load.mails().await.len();
-    assert!(when_stopped < NOTIFICATIONS, "it was stopped after the last notification");
+    assert!(when_stopped < load.count(), "it was stopped after the last notification");
 
     let successor = world.program_with(&["deliver", "--channel", "email"], &[("NOTILOG__DELIVERY__INSTANCE", "1")]);
-    world.wait_for_statuses(NOTIFICATIONS).await;
+    world.wait_for_statuses(load.count()).await;
     zombie.signal("CONT");
     world.wait_for_log("stood still", 1).await;
     tokio::time::sleep(Duration::from_secs(8)).await;
@@ -185,7 +202,7 @@ async fn what_came_due_while_a_worker_stood_still_is_sent_by_its_successor_alone
     let backoff = dynamic.replace("backoff = [\"1s\", ", "delivery.breaker.at_least = 1000\ndelivery.backoff = [");
     let backoff = backoff.replace("delivery.delivery.", "delivery.");
     let world = World::new("delivery-due", &backoff).await;
-    let load = Load { domain: unique() };
+    let load = Load::new(EACH);
     let people = 0..40;
     for user in people.clone() {
         let script = json!({"address": load.address(user), "answers": [451, 250]});

@@ -15,6 +15,7 @@ mod holds;
 mod interop;
 mod kill;
 mod places;
+mod providers;
 mod registry;
 mod router;
 mod secure;

@@ -1,0 +1,287 @@
+//! A channel with several providers, one that is left alone, one that is a sandbox, and how fast one is used: against
+//! a real Kafka, by real SMTP where an answer is enough, by a scripted provider where its moment matters.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use notilog::channel::{self, Channel, Message, Outcome, Provider, Providers, Verdict};
+use notilog::config::{self, Channels, Common, Mode, RateLimit, TlsMode};
+use notilog::kafka::partition_of;
+use notilog::model::{Channel as Name, Reason};
+use notilog::telemetry::metrics;
+use notilog::wire::RecordType;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::channels::email;
+use crate::delivery::{FAST, Someone, person_at, policy, states};
+use crate::stand_in::unique;
+use crate::support::{PARTITIONS, World};
+
+/// The SMTP stand-in at a port, under a name.
+fn smtp(name: &str, priority: u32, port: Option<u16>) -> config::Provider<config::Email> {
+    let plain = config::Email { tls: TlsMode::None, username: None, password: None, ..email() };
+    let settings = config::Email { port: port.unwrap_or(plain.port), ..plain };
+    config::Provider { common: Common { name: Some(name.to_owned()), priority, ..Common::default() }, settings }
+}
+
+fn build(email: Vec<config::Provider<config::Email>>) -> Vec<Providers> {
+    channel::build(&Channels { email, ..Channels::default() }).unwrap()
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn people(count: usize) -> Vec<Someone> {
+    (0..count).map(|_| Someone::new()).collect()
+}
+
+async fn send(world: &World, people: &[Someone]) {
+    let items = people.iter().map(|someone| someone.item(world, someone.outbound("e-1"))).collect();
+    world.produce(RecordType::Outbound, items).await;
+}
+
+/// All statuses once there are as many of this state as people.
+async fn all_until(world: &World, state: &str, count: usize) -> Vec<Value> {
+    let of = |records: &[Value]| records.iter().filter(|record| record["value"]["state"] == state).count();
+    let records = world.read_until(&[world.topics.delivery_status()], |records| of(records) >= count).await;
+    records.into_iter().map(|record| record["value"].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_down_is_passed_over_for_the_next_and_costs_nobody_an_attempt() {
+    let (world, people) = (World::new("failover", FAST).await, people(20));
+    send(&world, &people).await;
+    let providers = build(vec![smtp("main", 0, Some(free_port())), smtp("spare", 1, None)]);
+    let delivery = world.deliver(policy(), providers).await.unwrap();
+    let sent = all_until(&world, "SENT", people.len()).await;
+    delivery.stop().await.unwrap();
+    assert_eq!(states(&sent), vec!["SENT"; people.len()]);
+    assert!(sent.iter().all(|status| status["provider"] == "spare" && status["attempt"] == 1), "{sent:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_unknown_outcome_nobody_but_the_one_that_was_asked_is_asked_again() {
+    let (world, people) = (World::new("pinned", FAST).await, people(12));
+    world.preferences(people.iter().map(|someone| person_at(someone, &someone.address)).collect()).await;
+    for someone in &people {
+        someone.answers(json!(["disconnect", 451, 250])).await;
+    }
+    send(&world, &people).await;
+    let delivery = world.deliver(policy(), build(vec![smtp("one", 0, None), smtp("two", 0, None)])).await.unwrap();
+    let all = all_until(&world, "SENT", people.len()).await;
+    let tiers = [1, 3].map(|s| world.topics.outbound_tier(Name::Email, Duration::from_secs(s)));
+    let waited = world.read(&tiers).await;
+    delivery.stop().await.unwrap();
+    let mut first = BTreeSet::new();
+    for someone in &people {
+        let id = someone.id("e-1");
+        let mine: Vec<&Value> = all.iter().filter(|status| status["notification_id"] == id.as_str()).collect();
+        let asked: BTreeSet<&str> = mine.iter().map(|status| status["provider"].as_str().unwrap()).collect();
+        assert_eq!((mine.len(), asked.len()), (3, 1), "{mine:#?}");
+        first.extend(asked.into_iter().map(str::to_owned));
+    }
+    assert_eq!(first.len(), 2, "both have their share");
+    assert!(waited.iter().all(|record| record["headers"]["notify-provider"].is_string()), "{waited:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_and_whoever_is_not_allowed_get_a_status_and_no_mail() {
+    let (world, people) = (World::new("sandbox", FAST).await, people(2));
+    let world = world.with_config(|config| config.delivery.allow_recipients = vec![format!("*/{}", people[0].user)]);
+    send(&world, &people).await;
+    let delivery = world.deliver(policy(), build(vec![smtp("main", 0, None)])).await.unwrap();
+    let statuses = all_until(&world, "SENT", 2).await;
+    delivery.stop().await.unwrap();
+    for status in &statuses {
+        let allowed = status["user_id"] == people[0].user.as_str();
+        let expected = if allowed { ("main", "accepted") } else { ("sandbox:main", "sandboxed") };
+        assert_eq!((&status["provider"], &status["reason"]), (&json!(expected.0), &json!(expected.1)));
+    }
+    assert_eq!((people[0].mails().await.len(), people[1].mails().await.len()), (1, 0));
+
+    let (world, ada) = (World::new("sandboxed", FAST).await, Someone::new());
+    send(&world, std::slice::from_ref(&ada)).await;
+    let mut sandbox = smtp("main", 0, Some(free_port()));
+    sandbox.common.mode = Mode::Sandbox;
+    let delivery = world.deliver(policy(), build(vec![sandbox])).await.unwrap();
+    let statuses = all_until(&world, "SENT", 1).await;
+    delivery.stop().await.unwrap();
+    assert_eq!(statuses[0]["provider"], "sandbox:main");
+}
+
+/// What a call comes to, by its number and its message.
+type Answers = dyn Fn(usize, &Message) -> Verdict + Send + Sync;
+
+/// A provider whose answers depend on when, and to whom.
+struct Scripted {
+    name: String,
+    answers: Box<Answers>,
+    latency: Duration,
+    calls: AtomicUsize,
+    /// The calls in their order: for whom, about which event, and when they began.
+    begun: Mutex<Vec<Begun>>,
+}
+
+type Begun = (String, String, Instant);
+
+impl Scripted {
+    fn new(latency: Duration, answers: impl Fn(usize, &Message) -> Verdict + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Scripted {
+            name: format!("scripted-{}", unique()),
+            answers: Box::new(answers),
+            latency,
+            calls: AtomicUsize::new(0),
+            begun: Mutex::default(),
+        })
+    }
+
+    fn providers(self: &Arc<Self>, limit: Option<RateLimit>) -> Vec<Providers> {
+        let only = Providers::only(Arc::clone(self) as Arc<dyn Channel>);
+        vec![Providers { all: only.all.into_iter().map(|one| Provider { limit, ..one }).collect(), ..only }]
+    }
+}
+
+#[async_trait::async_trait]
+impl Channel for Scripted {
+    fn name(&self) -> Name {
+        Name::Email
+    }
+
+    fn provider(&self) -> &str {
+        &self.name
+    }
+
+    async fn deliver(&self, message: &Message) -> Outcome {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        #[expect(clippy::disallowed_methods, reason = "a test measures")]
+        self.begun.lock().push((message.event.user_id.clone(), message.event.id.clone(), Instant::now()));
+        tokio::time::sleep(self.latency).await;
+        Outcome { result: (self.answers)(call, message), code: None }
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+fn sent() -> Verdict {
+    Verdict::Sent { provider_message_id: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_429_opens_the_breaker_once_and_costs_nobody_an_attempt() {
+    let exposition = metrics::install().unwrap();
+    let (world, people) = (World::new("storm", FAST).await, people(200));
+    world.preferences(people.iter().map(|someone| person_at(someone, &someone.address)).collect()).await;
+    let too_many = Verdict::Retry { reason: Reason::RateLimited, after: None };
+    // As many as are under way at once when it begins.
+    let provider =
+        Scripted::new(Duration::from_millis(50), move |call, _| if call < 200 { too_many.clone() } else { sent() });
+    send(&world, &people).await;
+    let delivery = world.deliver(policy(), provider.providers(None)).await.unwrap();
+    let statuses = all_until(&world, "SENT", people.len()).await;
+    delivery.stop().await.unwrap();
+    let sent: Vec<&Value> = statuses.iter().filter(|status| status["state"] == "SENT").collect();
+    assert_eq!(sent.len(), people.len());
+    assert!(sent.iter().all(|status| status["attempt"] == 1), "{sent:#?}");
+    let opened =
+        format!("notilog_breaker_changes_total{{channel=\"email\",provider=\"{}\",to=\"open\"}} 1", provider.name);
+    let text = exposition.render();
+    assert!(text.contains(&opened), "{opened} in\n{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_holds_and_drops_nothing() {
+    let (world, people) = (World::new("limit", FAST).await, people(60));
+    let provider = Scripted::new(Duration::ZERO, |_, _| sent());
+    let limit = RateLimit { per_second: 20, burst: Some(10) };
+    send(&world, &people).await;
+    let delivery = world.deliver(policy(), provider.providers(Some(limit))).await.unwrap();
+    let statuses = all_until(&world, "SENT", people.len()).await;
+    delivery.stop().await.unwrap();
+    assert_eq!(statuses.len(), people.len());
+    let mut at: Vec<Instant> = provider.begun.lock().iter().map(|(_, _, at)| *at).collect();
+    at.sort();
+    // Never too early: the 60th is no sooner than the 50 after the burst take.
+    assert!(*at.last().unwrap() - at[0] >= Duration::from_millis(2_400), "{:?}", *at.last().unwrap() - at[0]);
+}
+
+/// One partition's recipients.
+fn of_one_partition(count: usize) -> Vec<Someone> {
+    let on_first = |someone: &Someone| {
+        let key = format!("default/{}", someone.user);
+        partition_of(key.as_bytes(), PARTITIONS) == 0
+    };
+    std::iter::repeat_with(Someone::new).filter(on_first).take(count).collect()
+}
+
+/// How long the calls of those who are not `dead` took, from the first to the last, and the 99th percentile of the time
+/// from a recipient's one call to its next.
+struct Measured {
+    per_second: f64,
+    gap_p99: Duration,
+}
+
+async fn measure(in_flight: usize, recipients: usize, each: usize, dead: usize) -> Measured {
+    let world = World::new("pace", FAST).await;
+    let world = world.with_config(|config| {
+        config.delivery.max_in_flight = in_flight;
+        // A dead endpoint is no storm here: what it costs the others is what is asked.
+        config.delivery.breaker.at_least = u32::MAX;
+    });
+    let people = of_one_partition(recipients);
+    let gone: BTreeSet<String> = people.iter().take(dead).map(|someone| someone.user.clone()).collect();
+    let busy = Verdict::Retry { reason: Reason::ProviderBusy, after: None };
+    let of_dead = gone.clone();
+    let provider = Scripted::new(Duration::from_millis(200), move |_, message| {
+        if of_dead.contains(&message.event.user_id) { busy.clone() } else { sent() }
+    });
+    world.preferences(people.iter().map(|someone| person_at(someone, &someone.address)).collect()).await;
+    let events: Vec<String> = (0..each).map(|event| format!("e-{event}")).collect();
+    let items = events.iter().flat_map(|event| people.iter().map(move |someone| (someone, event)));
+    let items = items.map(|(someone, event)| someone.item(&world, someone.outbound(event))).collect();
+    world.produce(RecordType::Outbound, items).await;
+    let delivery = world.deliver(policy(), provider.providers(None)).await.unwrap();
+    all_until(&world, "SENT", (recipients - dead) * each).await;
+    delivery.stop().await.unwrap();
+
+    let begun = provider.begun.lock();
+    let mut by_user: BTreeMap<&str, Vec<(&str, Instant)>> = BTreeMap::new();
+    for (user, event, at) in begun.iter().filter(|(user, _, _)| !gone.contains(user)) {
+        by_user.entry(user).or_default().push((event, *at));
+    }
+    for (user, calls) in &by_user {
+        assert!(calls.iter().map(|(event, _)| *event).eq(events.iter().map(String::as_str)), "order of {user}");
+    }
+    let (first, last) =
+        (begun.iter().map(|call| call.2).min().unwrap(), begun.iter().map(|call| call.2).max().unwrap());
+    let took = (last - first + Duration::from_millis(200)).as_secs_f64();
+    let mut gaps: Vec<Duration> =
+        by_user.values().flat_map(|calls| calls.windows(2).map(|pair| pair[1].1 - pair[0].1)).collect();
+    gaps.sort();
+    #[expect(clippy::cast_precision_loss, reason = "thousands")]
+    let per_second = begun.len() as f64 / took;
+    Measured { per_second, gap_p99: gaps[gaps.len() * 99 / 100] }
+}
+
+/// `cargo test --release --test it providers::pace -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement; takes a minute, and wants a machine to itself"]
+async fn pace_of_a_slow_provider_and_what_dead_endpoints_cost_the_others() {
+    const IN_FLIGHT: usize = 128;
+    let alone = measure(IN_FLIGHT, 1_000, 5, 0).await;
+    #[expect(clippy::cast_precision_loss, reason = "a hundred")]
+    let ideal = IN_FLIGHT as f64 / 0.2;
+    println!("{:.0} calls/s of {ideal:.0} possible ({:.2})", alone.per_second, alone.per_second / ideal);
+    let beside = measure(IN_FLIGHT, 1_000, 5, 10).await;
+    println!(
+        "p99 between two calls of a recipient: {:?} alone, {:?} beside 10 dead ones",
+        alone.gap_p99, beside.gap_p99
+    );
+    assert!(alone.per_second >= 0.9 * ideal, "{}", alone.per_second);
+    assert!(beside.gap_p99.as_secs_f64() <= 1.1 * alone.gap_p99.as_secs_f64());
+}
