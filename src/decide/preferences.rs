@@ -46,6 +46,20 @@ pub enum PreferencesError {
     },
 }
 
+impl PreferencesError {
+    /// What is wrong and where, without anything that the recipient wrote: for logs and dead letters.
+    pub fn without_values(&self) -> String {
+        match self {
+            PreferencesError::UnknownTimezone(_) => "timezone: not an IANA time zone".to_owned(),
+            PreferencesError::UnknownDay(_) => "quiet_hours.days: not a day".to_owned(),
+            PreferencesError::BadTime { field, .. } => format!("quiet_hours.{field}: not a time of day"),
+            PreferencesError::Empty(_) | PreferencesError::NoAddress(_) | PreferencesError::TooMany { .. } => {
+                self.to_string()
+            }
+        }
+    }
+}
+
 /// Checks a record and names the first thing that is wrong. Channels that this version does not know are no error:
 /// a newer writer may know them, and they are not used.
 ///

@@ -44,6 +44,9 @@ const REGISTRY_PAUSE: Duration = Duration::from_millis(500);
 /// Positions that moved without anything to write are committed this often.
 const IDLE_COMMIT: Duration = Duration::from_secs(1);
 
+/// After this no further try to commit begins on a revocation or at the end.
+const SETTLE: Duration = Duration::from_secs(5);
+
 /// Why a worker ended.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerEnd {
@@ -252,10 +255,17 @@ impl Running {
     }
 
     /// Commits what is completed, with some patience: after this the partitions are someone else's.
+    ///
+    /// Each try may itself take as long as a broker that is away lets it wait, so that none begins late: the group
+    /// waits for the partitions.
     fn settle(&mut self) -> Result<(), WorkerEnd> {
+        let deadline = steady_now() + SETTLE;
         for _ in 0..5 {
             if self.commit(Scope::Moved)? {
                 return Ok(());
+            }
+            if steady_now() >= deadline {
+                break;
             }
             std::thread::sleep(Duration::from_millis(100));
         }

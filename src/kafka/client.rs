@@ -14,6 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::statistics::Statistics;
 
+use super::consumer::SESSION_TIMEOUT;
 use super::denied::Denied;
 use crate::config::{Kafka, refusal};
 use crate::telemetry::clock::steady_now;
@@ -22,13 +23,20 @@ use crate::telemetry::metrics;
 /// What a client is for: properties of the other kind are left out, as librdkafka would complain about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Reads.
+    /// Reads, and is in no group.
     Consumer,
+    /// Reads as a member of a group.
+    Member,
     /// Writes.
     Producer,
     /// Describes and changes.
     Admin,
 }
+
+/// Of those, the ones that only members of a group need. Other consumers are better off without: librdkafka refuses a
+/// `max.poll.interval.ms` below its `session.timeout.ms`, whose default is longer than ours.
+const MEMBER_ONLY: &[&str] =
+    &["session.timeout.ms", "heartbeat.interval.ms", "coordinator.query.interval.ms", "max.poll.interval.ms"];
 
 /// librdkafka's properties that only consumers know (column C of its CONFIGURATION.md), of those that pass.
 const CONSUMER_ONLY: &[&str] = &[
@@ -87,7 +95,8 @@ pub fn base_config(kafka: &Kafka, kind: Kind, role: &str, defaults: &[(&str, &st
 
 fn belongs(name: &str, kind: Kind) -> bool {
     match kind {
-        Kind::Consumer => !PRODUCER_ONLY.contains(&name),
+        Kind::Consumer => !PRODUCER_ONLY.contains(&name) && !MEMBER_ONLY.contains(&name),
+        Kind::Member => !PRODUCER_ONLY.contains(&name),
         Kind::Producer => !CONSUMER_ONLY.contains(&name),
         Kind::Admin => !CONSUMER_ONLY.contains(&name) && !PRODUCER_ONLY.contains(&name),
     }
@@ -97,6 +106,12 @@ fn belongs(name: &str, kind: Kind) -> bool {
 /// `(property, what is wrong)`. Values are not repeated: they may be secrets.
 pub fn property_problems(kafka: &Kafka) -> Vec<(String, String)> {
     let wrong = |(name, value): (&String, &crate::config::Secret)| {
+        if name == "max.poll.interval.ms"
+            && value.reveal().parse::<u128>().is_ok_and(|ms| ms < SESSION_TIMEOUT.as_millis())
+        {
+            let least = SESSION_TIMEOUT.as_millis();
+            return Some((name.clone(), format!("must be at least {least}: so long is a member's session")));
+        }
         let error = ClientConfig::new().set(name, value.reveal()).create_native_config().err()?;
         let problem = match error {
             KafkaError::ClientConfig(_, description, ..) if description.contains("No such") => {
@@ -340,7 +355,8 @@ mod tests {
         let kafka = kafka(&[("session.timeout.ms", "9000"), ("linger.ms", "1")]);
         assert_eq!(base_config(&kafka, Kind::Producer, "t", &[]).get("session.timeout.ms"), None);
         assert_eq!(base_config(&kafka, Kind::Consumer, "t", &[]).get("linger.ms"), None);
-        assert_eq!(base_config(&kafka, Kind::Consumer, "t", &[]).get("session.timeout.ms"), Some("9000"));
+        assert_eq!(base_config(&kafka, Kind::Member, "t", &[]).get("session.timeout.ms"), Some("9000"));
+        assert_eq!(base_config(&kafka, Kind::Consumer, "t", &[]).get("session.timeout.ms"), None);
     }
 
     #[test]
@@ -354,6 +370,13 @@ mod tests {
                 ("socket.timeout.ms".to_owned(), "librdkafka does not take this value".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn a_poll_interval_shorter_than_the_session_is_refused_with_the_reason() {
+        let problems = |ms: &str| property_problems(&kafka(&[("max.poll.interval.ms", ms)]));
+        assert!(problems("9999")[0].1.contains("10000"), "{:?}", problems("9999"));
+        assert_eq!(problems("10000"), []);
     }
 
     #[test]

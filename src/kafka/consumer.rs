@@ -170,7 +170,7 @@ impl GroupConsumer {
             ("fetch.wait.max.ms", "100"),
             ("queued.max.messages.kbytes", queue_kib.as_str()),
         ];
-        let mut config = base_config(settings.kafka, Kind::Consumer, "group", &defaults);
+        let mut config = base_config(settings.kafka, Kind::Member, "group", &defaults);
         config
             .set("group.id", settings.group)
             .set("enable.auto.commit", "false")

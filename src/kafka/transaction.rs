@@ -16,6 +16,7 @@ use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -43,6 +44,9 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One turn of that: librdkafka goes on where it was in the next.
 const INIT_TURN: Duration = Duration::from_millis(500);
+
+/// How long it may take to ask whether a topic is there.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Librdkafka's bound on what is produced and not yet acknowledged, in KiB.
 const QUEUE_KIB: &str = "65536";
@@ -263,6 +267,13 @@ impl TransactionalProducer {
         context.asked_again.load(Ordering::SeqCst) && !faults::broken(Breakage::ReuseAfterUnknown)
     }
 
+    /// False only when the cluster says that it does not have the topic.
+    fn may_exist(&self, topic: &str) -> bool {
+        let Ok(metadata) = self.inner.client().fetch_metadata(Some(topic), LOOK_UP_TIMEOUT) else { return true };
+        let error = metadata.topics().first().and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
+        !matches!(error, Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition))
+    }
+
     fn failure(&self, doing: &'static str, error: &KafkaError) -> Failure {
         let code = error.rdkafka_error_code();
         match code {
@@ -312,7 +323,7 @@ impl Transaction {
     /// # Errors
     /// [`Failure`]; the transaction should then be [aborted](Transaction::abort).
     pub fn send(&mut self, record: &OutRecord<'_>) -> Result<(), Failure> {
-        if self.producer.missing.contains(record.topic) {
+        if self.lacks(record.topic) {
             return Err(Failure::of_record(record, RecordFault::TopicMissing));
         }
         let mut out = BaseRecord::<[u8], [u8]>::to(record.topic);
@@ -341,6 +352,11 @@ impl Transaction {
             self.producer.inner.poll(Duration::ZERO);
         }
         Ok(())
+    }
+
+    /// Whether the cluster does not have a topic, as far as is known: it is asked only for one that was missing before.
+    pub fn lacks(&self, topic: &str) -> bool {
+        self.producer.missing.lacks(topic, || self.producer.may_exist(topic))
     }
 
     fn send_failure(&self, record: &OutRecord<'_>, error: &KafkaError) -> Failure {

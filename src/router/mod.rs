@@ -26,8 +26,8 @@ use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::producer::{Outgoing, ProduceError, Producer};
 use crate::kafka::reader::{self, ReadError};
 use crate::kafka::rights::RightsWatch;
-use crate::kafka::{LagWatch, Table, TableError, TableSettings, TableState};
-use crate::model::{Policy, Role, Topics};
+use crate::kafka::{LagWatch, MissingTopics, Table, TableError, TableSettings, TableState};
+use crate::model::{Channel, Policy, Role, Topics};
 use crate::policy;
 use crate::suppression::{self, SuppressionList};
 use crate::telemetry::clock::Clock;
@@ -122,7 +122,7 @@ async fn route(setup: Setup, conditions: Conditions) -> Result<(), RouterError> 
     let topics = Topics::new(&setup.config.kafka.topic_prefix);
     let rights = RightsWatch::start(Role::Router, &setup.config, &setup.config.topics.channels, &setup.stop).await?;
     let setup = Setup { stop: rights.stop(), ..setup };
-    check_topics(&setup.config, &topics).await?;
+    let missing = check_topics(&setup.config, &topics).await?;
     keep_policy(&setup.config, &topics, &setup.policy).await?;
     let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone())
         .kept_in(&setup.config.state);
@@ -139,7 +139,7 @@ async fn route(setup: Setup, conditions: Conditions) -> Result<(), RouterError> 
     }
     let places = places(&setup, &topics, inputs).await?;
     let _lag = watch_lag(&setup.config, &topics);
-    let ended = supervisor::supervise(&setup, &topics, table, suppressions, places, conditions.assigned).await;
+    let ended = supervisor::supervise(&setup, &topics, table, suppressions, places, missing, conditions.assigned).await;
     // Joins the tables' threads.
     let _ = tokio::task::spawn_blocking(move || drop((guard, list_guard, inputs_guard))).await;
     // What a client was refused, said with the right's name, goes before how that ended the shards.
@@ -147,8 +147,9 @@ async fn route(setup: Setup, conditions: Conditions) -> Result<(), RouterError> 
     Ok(ended?)
 }
 
-/// Every topic that the router cannot do without.
-async fn check_topics(config: &Config, topics: &Topics) -> Result<(), RouterError> {
+/// Every topic that the router cannot do without is there; returns those of channels that are not. An event for such a
+/// channel becomes a dead letter.
+async fn check_topics(config: &Config, topics: &Topics) -> Result<MissingTopics, RouterError> {
     let durations = |delays: &[Delay]| delays.iter().map(|delay| delay.0).collect::<Vec<Duration>>();
     let mut needed = needed_topics(topics, &durations(&config.router.tiers));
     if config.suppressions.key.is_some() {
@@ -156,7 +157,27 @@ async fn check_topics(config: &Config, topics: &Topics) -> Result<(), RouterErro
     }
     let present = Admin::new(&config.kafka)?.list(topics.prefix()).await?;
     let missing: Vec<String> = needed.into_iter().filter(|topic| !present.contains_key(topic)).collect();
-    if missing.is_empty() { Ok(()) } else { Err(RouterError::TopicsMissing(missing)) }
+    if !missing.is_empty() {
+        return Err(RouterError::TopicsMissing(missing));
+    }
+    let (names, absent) = (output_topics(config, topics), MissingTopics::default());
+    for channel in Channel::ALL {
+        let lacking: Vec<&str> = names.of(*channel).filter(|topic| !present.contains_key(*topic)).collect();
+        lacking.iter().for_each(|topic| absent.note(topic));
+        if !lacking.is_empty() && config.topics.channels.contains(channel) {
+            tracing::warn!(
+                topics = lacking.join(", "),
+                "these topics do not exist: what would go there is a dead letter; run `notilog topics apply`"
+            );
+        }
+    }
+    Ok(absent)
+}
+
+/// Where outputs go.
+fn output_topics(config: &Config, topics: &Topics) -> outputs::OutputTopics {
+    let durations = |delays: &[Delay]| delays.iter().map(|delay| delay.0).collect::<Vec<Duration>>();
+    outputs::OutputTopics::new(topics, &durations(&config.delivery.tiers), &durations(&config.router.tiers))
 }
 
 fn needed_topics(topics: &Topics, event_tiers: &[Duration]) -> Vec<String> {
@@ -301,13 +322,14 @@ fn watch_lag(config: &Config, topics: &Topics) -> LagWatch {
 }
 
 /// Rules that all shards share.
-fn rules(setup: &Setup, topics: &Topics, suppressions: SuppressionList) -> pipeline::Rules {
+fn rules(setup: &Setup, topics: &Topics, suppressions: SuppressionList, missing: MissingTopics) -> pipeline::Rules {
     pipeline::Rules {
         suppressions,
         policy: setup.policy.clone(),
         sources: setup.config.source_rules(),
         zones: Zones::load(),
         grace: setup.config.router.recipient_grace.0,
+        missing,
         group: topics.named(&setup.config.router.group),
         prefix: topics.prefix().to_owned(),
     }

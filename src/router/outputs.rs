@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::kafka::{Failure, OutRecord, Transaction};
+use crate::kafka::{Failure, MissingTopics, OutRecord, Transaction};
 use crate::model::{Channel, Class, Decision, Outbound, RecipientKey, Timestamp, Topics, choose_tier};
 use crate::wire::{Encoders, WireError};
 
@@ -45,6 +45,12 @@ impl OutputTopics {
         &self.outbound[channel as usize][usize::from(class == Class::Urgent)]
     }
 
+    /// All topics of a channel.
+    pub fn of(&self, channel: Channel) -> impl Iterator<Item = &str> {
+        let tiers = self.tiers[channel as usize].iter().map(|(_, topic)| topic.as_str());
+        self.outbound[channel as usize].iter().map(String::as_str).chain(tiers)
+    }
+
     /// The tier of a deferred notification.
     pub fn tier(&self, channel: Channel, remaining: Duration) -> &str {
         tier_of(&self.tiers[channel as usize], remaining)
@@ -61,6 +67,26 @@ fn tier_of(tiers: &[(Duration, String)], remaining: Duration) -> &str {
     let delays: Vec<Duration> = tiers.iter().map(|(delay, _)| *delay).collect();
     let chosen = choose_tier(&delays, remaining);
     tiers.iter().find(|(delay, _)| *delay == chosen).map_or("", |(_, topic)| topic)
+}
+
+/// Channels of which a topic does not exist; looked up anew only when that changes.
+#[derive(Debug, Default)]
+pub struct Gaps {
+    seen: u64,
+    channels: Vec<bool>,
+}
+
+impl Gaps {
+    /// Whether any of these channels lacks a topic.
+    pub fn reach(&mut self, missing: &MissingTopics, topics: &OutputTopics, channels: &[Channel]) -> bool {
+        let changes = missing.changes();
+        if changes != self.seen {
+            let lacks = |channel: &Channel| topics.of(*channel).any(|topic| missing.is_noted(topic));
+            self.channels = Channel::ALL.iter().map(lacks).collect();
+            self.seen = changes;
+        }
+        channels.iter().any(|channel| self.channels.get(*channel as usize).copied().unwrap_or(false))
+    }
 }
 
 /// Why an output could not be written.

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::input::{Input, Kind};
 use super::metrics::RouterMetrics;
-use super::outputs::{OutputError, Outputs};
+use super::outputs::{Gaps, OutputError, Outputs};
 use crate::audience::recipients;
 use crate::decide::{Circumstances, Conclusion, EventVerdict, Subject, Zones, decide_recipient, judge_event, validate};
 use crate::join::Joined;
-use crate::kafka::{RecordFault, Table, Transaction};
+use crate::kafka::{MissingTopics, RecordFault, Table, Transaction};
 use crate::model::{
     CategoryPolicy, Channel, Decision, DecisionOutcome, Event, NotificationId, Open, Outbound, Policy, Reason,
     RecipientKey, Rule, SourceRule, Timestamp, Verdict, endpoint_hash,
@@ -33,6 +33,8 @@ pub struct Rules {
     pub suppressions: SuppressionList,
     /// How long an event waits for its recipient's preferences.
     pub grace: Duration,
+    /// Output topics that do not exist.
+    pub missing: MissingTopics,
     /// Consumer group, for dead letters.
     pub group: String,
     /// The installation's prefix.
@@ -50,6 +52,7 @@ pub struct Pipeline {
     key: RecipientKey,
     preferences: Vec<u8>,
     took: Took,
+    gaps: Gaps,
 }
 
 /// What became of the last record.
@@ -93,7 +96,8 @@ impl Pipeline {
         metrics: RouterMetrics,
     ) -> Self {
         let (key, preferences, took) = (RecipientKey::default(), Vec::new(), Took::default());
-        Pipeline { rules, clock, table, records, outputs, metrics, key, preferences, took }
+        let gaps = Gaps::default();
+        Pipeline { rules, clock, table, records, outputs, metrics, key, preferences, took, gaps }
     }
 
     /// What became of the record that was processed last.
@@ -180,6 +184,9 @@ impl Pipeline {
         occasion: &Occasion<'_, '_>,
         tier: &TierHeaders,
     ) -> Result<(), Halt> {
+        if self.lacks_an_output(transaction, occasion, tier)? {
+            return self.bury(transaction, input, RecordFault::TopicMissing);
+        }
         let mut outcomes = Vec::with_capacity(occasion.event.recipients.len());
         let mut waiting = Vec::new();
         for (index, user) in recipients(occasion.event) {
@@ -200,6 +207,51 @@ impl Pipeline {
             self.decision(transaction, occasion, outcomes)?;
         }
         Ok(())
+    }
+
+    /// Whether an outbound record of this event would go to a topic that does not exist: known before anything is
+    /// written, so that the event alone becomes a dead letter and no transaction is given up. Decides one time more,
+    /// for events that may go to a channel of which a topic is missing.
+    fn lacks_an_output(
+        &mut self,
+        transaction: &Transaction,
+        occasion: &Occasion<'_, '_>,
+        tier: &TierHeaders,
+    ) -> Result<bool, Halt> {
+        if !self.gaps.reach(&self.rules.missing, self.outputs.topics(), &occasion.category.allowed) {
+            return Ok(false);
+        }
+        let rules = Arc::clone(&self.rules);
+        let tenant = occasion.event.tenant;
+        let suppressed = |channel, address: &str| rules.suppressions.contains(tenant, channel, address);
+        let at = Circumstances { suppressed: &suppressed, ..Circumstances::new(occasion.now, &rules.zones) };
+        let mut buffer = std::mem::take(&mut self.preferences);
+        for (index, user) in recipients(occasion.event) {
+            let Ok(index) = u16::try_from(index) else { continue };
+            if tier.recipients.as_ref().is_some_and(|still| !still.contains(&index)) {
+                continue;
+            }
+            self.key.set(occasion.event.tenant, user);
+            let joined =
+                Joined::look_up(&self.table, &self.key, &mut buffer, &mut self.records).map_err(Halt::Registry)?;
+            let recipient = joined.recipient(occasion.event.tenant, user, occasion.grace_until);
+            let mut conclusions = Vec::new();
+            decide_recipient(&Subject::of_event(occasion.event), occasion.category, recipient, &at, &mut conclusions);
+            let lacks = |conclusion: &Conclusion<'_>| match (conclusion.verdict, conclusion.channel) {
+                (Verdict::Routed, Some(channel)) => {
+                    transaction.lacks(self.outputs.topics().outbound(channel, occasion.event.priority.into()))
+                }
+                (Verdict::Deferred, Some(channel)) => conclusion.until.is_some_and(|until| {
+                    transaction.lacks(self.outputs.topics().tier(channel, until.since(occasion.now)))
+                }),
+                _ => false,
+            };
+            if conclusions.iter().any(lacks) {
+                return Ok(true);
+            }
+        }
+        self.preferences = buffer;
+        Ok(false)
     }
 
     /// Decides for one recipient; true when the event has to wait for their preferences.
@@ -412,7 +464,7 @@ impl Pipeline {
                 if input.key != Some(self.key.as_str().as_bytes()) {
                     "the key is not `tenant/user_id` of the value, percent-encoded".to_owned()
                 } else if let Err(error) = validate(&preferences, &self.rules.zones) {
-                    error.to_string()
+                    error.without_values()
                 } else {
                     return Ok(());
                 }

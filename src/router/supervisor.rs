@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 
 use super::holding::Shares;
 use super::metrics::RouterMetrics;
-use super::outputs::{OutputTopics, Outputs};
+use super::outputs::Outputs;
 use super::pipeline::{Pipeline, Rules};
 use super::placing::Places;
 use super::shard::{Shard, ShardEnd};
-use super::{Setup, input, rules};
+use super::{Setup, input, output_topics, rules};
 use crate::config::Delay;
 use crate::kafka::{Assignor, ConsumerFault, GroupConsumer, MissingTopics, Settings, Table, TransactionalProducer};
 use crate::model::Topics;
@@ -106,6 +106,7 @@ pub(super) async fn supervise(
     table: Table,
     suppressions: SuppressionList,
     places: Places,
+    missing: MissingTopics,
     assigned: Condition,
 ) -> Result<(), SupervisorError> {
     let shards = setup.config.router.shards.max(1);
@@ -114,7 +115,7 @@ pub(super) async fn supervise(
         topics,
         table,
         places,
-        rules: Arc::new(rules(setup, topics, suppressions)),
+        rules: Arc::new(rules(setup, topics, suppressions, missing)),
         partitions: Arc::new((0..shards).map(|_| AtomicUsize::new(0)).collect()),
         assigned,
         stop: Arc::new(AtomicBool::new(false)),
@@ -216,13 +217,12 @@ impl Plan<'_> {
                 queue_kib: config.router.queue_kib,
                 split: input::is_event_tier,
             })?;
-            let names = OutputTopics::new(&topics, &durations(&config.delivery.tiers), &event_tiers);
-            let outputs = Outputs::new(names, Encoders::new(ids));
+            let outputs = Outputs::new(output_topics(&config, &topics), Encoders::new(ids));
             let records = Records::new(schemas);
             let metrics = RouterMetrics::default();
             let suppressions = rules.suppressions.clone();
+            let missing = rules.missing.clone();
             let pipeline = Pipeline::new(rules, clock.clone(), table.clone(), records, outputs, metrics);
-            let missing = MissingTopics::default();
             let (commit_interval, max_records) =
                 (config.router.commit_interval.0, config.router.max_transaction_records);
             Ok(Shard {

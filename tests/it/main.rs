@@ -16,6 +16,7 @@ mod interop;
 mod kill;
 mod places;
 mod providers;
+mod rebalance;
 mod registry;
 mod router;
 mod secure;
