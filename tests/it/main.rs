@@ -14,6 +14,7 @@ mod fencing;
 mod holds;
 mod interop;
 mod kill;
+mod lag_memory;
 mod places;
 mod providers;
 mod rebalance;

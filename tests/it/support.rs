@@ -367,6 +367,11 @@ impl Program {
         assert!(sent.success());
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Whether it ended by itself.
     pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.0.try_wait().unwrap()
