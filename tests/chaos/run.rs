@@ -13,8 +13,9 @@ use crate::proxy::{Fault, Proxy};
 use crate::scene::{Brokers, FAULTS, Process, Scene, Start, on_pass};
 use crate::schedule::{Event, Fate, Life, Schedule};
 
-/// Each so manieth event makes a transaction fail, and others of that are aborted input.
-const POISON: usize = 3_000;
+/// Each so manieth event makes a transaction fail; a prime, so that they are of many recipients and partitions.
+const POISON: usize = 2_999;
+/// After so many events some are written that are aborted.
 const GHOSTS: usize = 500;
 
 /// A point that was not reached within this after the start: the process is killed all the same.

@@ -49,6 +49,6 @@ async fn case_04_each_of_three_brokers_is_killed_in_turn() {
     let events = load.finish().await;
     assert_exactly_once(&watch.verdict(events, 0).await);
     assert!(router.ended().is_none(), "it outlives its brokers: {}", router.log());
-    drop(router);
-    scene.brokers.services("down", &[]).await;
+    drop((router, scene));
+    Brokers::Cluster.services("down", &[]).await;
 }
