@@ -60,6 +60,10 @@ struct Which {
     /// Adds partitions where there are too few. Keys move to other partitions: order across the change is lost
     #[arg(long)]
     raise_partitions: bool,
+    /// Adds them to compacted topics too, as notify.preferences. Keys move, and what they had before stays where it is:
+    /// who is erased afterwards comes back once the tombstone is dropped, unless it is erased there as well
+    #[arg(long)]
+    raise_compacted: bool,
     #[command(flatten)]
     acls: Acls,
 }
@@ -118,7 +122,11 @@ async fn planned(session: &Session, admin: &Admin, which: &Which) -> Result<Plan
     let brokers = admin.brokers().await?;
     let desired = desired_of(&session.config, brokers, which.dir.as_deref(), &which.domain, which.replication_factor)?;
     let actual = observe(admin, &desired).await?;
-    let partitions = if which.raise_partitions { Partitions::Raise } else { Partitions::Keep };
+    let partitions = match (which.raise_compacted, which.raise_partitions) {
+        (true, _) => Partitions::RaiseCompacted,
+        (false, true) => Partitions::Raise,
+        (false, false) => Partitions::Keep,
+    };
     Ok(plan(&desired, &actual, partitions))
 }
 

@@ -13,8 +13,11 @@ use crate::kafka::admin::{TopicSpec, TopicState};
 pub enum Partitions {
     /// No: a key's records would from then on land elsewhere than its earlier ones.
     Keep,
-    /// Yes, the operator said so.
+    /// Yes, the operator said so; not to compacted topics.
     Raise,
+    /// To compacted topics too. What a key had before stays in its old partition, where compaction never meets what
+    /// follows: once the tombstone of an erase is dropped, the old value is the newest again.
+    RaiseCompacted,
 }
 
 /// A step that `apply` takes.
@@ -86,6 +89,15 @@ pub enum Drift {
         /// How many there should be.
         want: i32,
     },
+    /// Too few partitions of a topic that keeps a key's newest record, and they may not be raised.
+    TooFewCompacted {
+        /// Of which topic.
+        topic: String,
+        /// How many there are.
+        have: i32,
+        /// How many there should be.
+        want: i32,
+    },
     /// Too many partitions: Kafka cannot take any away.
     TooManyPartitions {
         /// Of which topic.
@@ -123,6 +135,7 @@ impl Drift {
     pub fn topic(&self) -> &str {
         match self {
             Drift::TooFewPartitions { topic, .. }
+            | Drift::TooFewCompacted { topic, .. }
             | Drift::TooManyPartitions { topic, .. }
             | Drift::Replication { topic, .. }
             | Drift::NoLeader { topic, .. } => topic,
@@ -138,6 +151,13 @@ impl fmt::Display for Drift {
                 f,
                 "has {have} partitions, not {want}; `--raise-partitions` adds them, but keys move: a recipient's \
                  notifications under way may be overtaken"
+            ),
+            Drift::TooFewCompacted { have, want, .. } => write!(
+                f,
+                "has {have} partitions, not {want}, and keeps the newest record of each key: added partitions take keys \
+                 over, and what those had before stays where it is and comes back after they are erased; set \
+                 topics.partitions to {have}. `--raise-compacted` adds them all the same: then write every key again, \
+                 erases included, and erase what is left in the old partitions"
             ),
             Drift::TooManyPartitions { have, want, .. } => write!(
                 f,
@@ -198,10 +218,13 @@ fn compare(plan: &mut Plan, spec: &TopicSpec, state: &TopicState, partitions: Pa
     let topic = spec.name.clone();
     let (have, want) = (state.partitions, spec.partitions);
     match (have.cmp(&want), partitions) {
-        (std::cmp::Ordering::Less, Partitions::Raise) => {
+        (std::cmp::Ordering::Less, _) if may_raise(spec, partitions) => {
             plan.changes.push(Change::RaisePartitions { topic: topic.clone(), from: have, to: want });
         }
-        (std::cmp::Ordering::Less, Partitions::Keep) => {
+        (std::cmp::Ordering::Less, _) if is_compacted(spec) => {
+            plan.drift.push(Drift::TooFewCompacted { topic: topic.clone(), have, want });
+        }
+        (std::cmp::Ordering::Less, _) => {
             plan.drift.push(Drift::TooFewPartitions { topic: topic.clone(), have, want });
         }
         (std::cmp::Ordering::Greater, _) => {
@@ -223,6 +246,19 @@ fn compare(plan: &mut Plan, spec: &TopicSpec, state: &TopicState, partitions: Pa
     }
 }
 
+fn may_raise(spec: &TopicSpec, partitions: Partitions) -> bool {
+    match partitions {
+        Partitions::Keep => false,
+        Partitions::Raise => !is_compacted(spec),
+        Partitions::RaiseCompacted => true,
+    }
+}
+
+/// Whether a key's newest record is kept for ever; one that is deleted for its age as well goes by itself.
+fn is_compacted(spec: &TopicSpec) -> bool {
+    spec.config.get("cleanup.policy").is_some_and(|policy| canonical(policy) == ["compact"])
+}
+
 /// Lists (`compact,delete`) mean the same in any order.
 fn canonical(value: &str) -> Vec<&str> {
     let mut parts: Vec<&str> = value.split(',').map(str::trim).collect();
@@ -235,10 +271,10 @@ fn unequal(plan: &mut Plan, desired: &[Desired], actual: &BTreeMap<String, Topic
     let mut groups: BTreeMap<&str, BTreeMap<String, i32>> = BTreeMap::new();
     for Desired { spec, group } in desired {
         let Some(group) = group else { continue };
-        let count = match (actual.get(&spec.name), partitions) {
-            (None, _) => spec.partitions,
-            (Some(state), Partitions::Keep) => state.partitions,
-            (Some(state), Partitions::Raise) => state.partitions.max(spec.partitions),
+        let count = match actual.get(&spec.name) {
+            None => spec.partitions,
+            Some(state) if may_raise(spec, partitions) => state.partitions.max(spec.partitions),
+            Some(state) => state.partitions,
         };
         groups.entry(group).or_default().insert(spec.name.clone(), count);
     }
@@ -294,6 +330,30 @@ mod tests {
         assert_eq!(kept.drift, [Drift::TooFewPartitions { topic: "a".to_owned(), have: 2, want: 3 }]);
         let raised = plan(&wanted, &actual, Partitions::Raise);
         assert_eq!(raised.changes, [Change::RaisePartitions { topic: "a".to_owned(), from: 2, to: 3 }]);
+        assert!(raised.drift.is_empty());
+    }
+
+    #[test]
+    fn a_compacted_topics_partitions_are_raised_only_by_who_was_told_that_the_erased_come_back() {
+        let compacted = || {
+            let mut wanted = desired("notify.preferences", 6, None);
+            wanted.spec.config.insert("cleanup.policy".to_owned(), "compact".to_owned());
+            [wanted]
+        };
+        let actual = BTreeMap::from([present("notify.preferences", 3, "compact")]);
+        for partitions in [Partitions::Keep, Partitions::Raise] {
+            let found = plan(&compacted(), &actual, partitions);
+            assert!(found.changes.is_empty());
+            let [drift @ Drift::TooFewCompacted { have: 3, want: 6, .. }] = &found.drift[..] else {
+                panic!("{found:?}");
+            };
+            assert!(drift.to_string().contains("--raise-compacted"), "{drift}");
+        }
+        let raised = plan(&compacted(), &actual, Partitions::RaiseCompacted);
+        assert_eq!(
+            raised.changes,
+            [Change::RaisePartitions { topic: "notify.preferences".to_owned(), from: 3, to: 6 }]
+        );
         assert!(raised.drift.is_empty());
     }
 
