@@ -48,6 +48,7 @@ pub(super) fn role(process: &Process, wanted: &[Channel]) -> Result<Role, Failur
         templates: Arc::new(templates),
         schemas: process.schemas.clone(),
         writer_ids: process.writer_ids,
+        preferences: process.preferences.clone(),
         clock: process.clock.clone(),
         readiness: process.readiness.clone(),
         stop: process.stop.clone(),

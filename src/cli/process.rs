@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Failure, Global};
+use super::{Exit, Failure, Global, progress};
 use crate::config::Config;
+use crate::join::PreferencesTable;
 use crate::model::Policy;
 use crate::policy;
 use crate::registry::{Registry, RegistrySchemas};
@@ -29,6 +30,7 @@ pub(super) struct Process {
     pub(super) policy: Policy,
     pub(super) schemas: Arc<dyn SchemaSource>,
     pub(super) writer_ids: WriterIds,
+    pub(super) preferences: PreferencesTable,
     pub(super) clock: Clock,
     pub(super) readiness: Readiness,
     pub(super) stop: CancellationToken,
@@ -57,13 +59,15 @@ impl Process {
         let schemas = Arc::new(RegistrySchemas::new(registry.clone(), tokio::runtime::Handle::current()));
         let Some(writer_ids) = writer_ids(&registry, &registered, &stop).await? else { return Ok(None) };
         let clock = Clock::system();
-        Ok(Some(Process { config, policy, schemas, writer_ids, clock, readiness, stop, roles, server }))
+        let preferences = PreferencesTable::default();
+        Ok(Some(Process { config, policy, schemas, writer_ids, preferences, clock, readiness, stop, roles, server }))
     }
 
     /// Runs roles until all have ended. The first that fails stops the others.
     pub(super) async fn run(self, roles: Vec<Role>) -> Result<Exit, Failure> {
         self.roles.ready();
         let mut running = tokio::task::JoinSet::new();
+        let shown = tokio::spawn(progress::show_restore(self.preferences.clone()));
         for (name, role) in roles {
             tracing::info!(role = name, "starts");
             running.spawn(async move { (name, role.await) });
@@ -78,6 +82,7 @@ impl Process {
             // One role that ends by itself, well or not, is not what was asked for.
             self.stop.cancel();
         }
+        shown.abort();
         drop(self.server);
         if failures.is_empty() { Ok(Exit::Done) } else { Err(Failure::Failed(failures.join("\n"))) }
     }

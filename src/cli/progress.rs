@@ -1,8 +1,11 @@
 //! Long work: a bar on a terminal, a line of log now and then otherwise.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::join::PreferencesTable;
 
 /// Every so many records a line of log, where there is no terminal.
 const LOG_EVERY: u64 = 10_000;
@@ -35,6 +38,35 @@ impl Progress {
             }
             None => {}
         }
+    }
+}
+
+/// Shows a bar while the preferences table is restored, on a terminal; the table's own lines of log tell otherwise.
+pub(super) async fn show_restore(preferences: PreferencesTable) {
+    const REDRAW: Duration = Duration::from_millis(100);
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let mut bar: Option<ProgressBar> = None;
+    loop {
+        match preferences.get().and_then(|table| table.restoring()) {
+            Some(report) => {
+                let bar = bar.get_or_insert_with(restore_bar);
+                bar.set_length(report.total);
+                bar.set_position(report.done);
+                bar.set_message(report.to_string());
+            }
+            None => drop(bar.take().map(|bar| bar.finish_and_clear())),
+        }
+        tokio::time::sleep(REDRAW).await;
+    }
+}
+
+fn restore_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    match ProgressStyle::with_template("preferences table {bar:20} {msg}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
     }
 }
 

@@ -63,6 +63,7 @@ pub(super) fn role(process: &Process, restart: Restart) -> Role {
         policy: process.policy.clone(),
         schemas: process.schemas.clone(),
         writer_ids: process.writer_ids,
+        preferences: process.preferences.clone(),
         clock: process.clock.clone(),
         restart,
         readiness: process.readiness.clone(),

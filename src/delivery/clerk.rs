@@ -18,7 +18,7 @@ use super::wake::{Judgement, Turn};
 use crate::channel::{Providers, Verdict};
 use crate::config::Mode;
 use crate::decide::{Circumstances, Zones};
-use crate::join::Joined;
+use crate::join::{JoinError, Joined};
 use crate::kafka::{OwnedRecord, Table};
 use crate::model::{
     Channel, Class, Endpoint, Outbound, Policy, Reason, RecipientKey, Timestamp, format_delay, glob_matches,
@@ -58,8 +58,8 @@ pub enum Considered {
     Elsewhere(Route),
     /// Write this.
     Write(Vec<Output>),
-    /// Nobody can tell now: the registry does not answer.
-    Later(WireError),
+    /// Nobody can tell now: the registry does not answer, or the table is being restored.
+    Later(JoinError),
 }
 
 /// One worker's.
@@ -151,7 +151,7 @@ impl Clerk {
         let considered = self.judge(work, &outbound, turn, now, &mut buffer);
         self.preferences = buffer;
         match considered {
-            Ok(Considered::Call(_)) => self.checked(work, &outbound, provider, now),
+            Ok(Considered::Call(_)) => self.checked(work, &outbound, provider, now).map_err(JoinError::from),
             other => other,
         }
         .unwrap_or_else(Considered::Later)
@@ -164,7 +164,7 @@ impl Clerk {
         turn: Turn,
         now: Timestamp,
         buffer: &mut Vec<u8>,
-    ) -> Result<Considered, WireError> {
+    ) -> Result<Considered, JoinError> {
         let rules = Arc::clone(&self.rules);
         let suppressed = |channel, address: &str| rules.suppressions.contains(outbound.tenant, channel, address);
         let at = Circumstances { suppressed: &suppressed, ..Circumstances::new(now, &rules.zones) };
@@ -186,7 +186,7 @@ impl Clerk {
                 let message = format!("the record is not of channel {}", rules.destinations.channel);
                 return Ok(Considered::Write(self.refuse(work, Reason::NotAnOutbound, &message)));
             }
-            Judgement::Superseded(endpoints) => return self.supersede(work, outbound, &endpoints, now),
+            Judgement::Superseded(endpoints) => return Ok(self.supersede(work, outbound, &endpoints, now)?),
             Judgement::Expired => ends(End::Expired, Reason::Expired),
             Judgement::Cancelled(reason) => ends(End::Cancelled, reason),
             Judgement::Wait { reason, until } => ends(End::Waiting(until), reason),
@@ -302,7 +302,7 @@ impl Clerk {
 
     fn unreadable(&self, work: &Work, error: WireError) -> Considered {
         match error.blame() {
-            Blame::Registry => Considered::Later(error),
+            Blame::Registry => Considered::Later(error.into()),
             Blame::UnknownSchema => Considered::Write(self.refuse(work, Reason::UnknownSchema, &error.to_string())),
             Blame::Record => Considered::Write(self.refuse(work, Reason::NotAnOutbound, &error.to_string())),
         }

@@ -46,9 +46,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::{Providers, Templates};
 use crate::config::{Config, Mode};
+use crate::join::{Held, PreferencesTable};
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::rights::RightsWatch;
-use crate::kafka::{Table, TableError, TableSettings, TableState};
+use crate::kafka::{TableError, TableState};
 use crate::model::{Policy, Role, Topics};
 use crate::suppression::{self, SuppressionList};
 use crate::telemetry::clock::{Clock, steady_now};
@@ -79,6 +80,8 @@ pub struct Setup {
     pub schemas: Arc<dyn SchemaSource>,
     /// The ids to write with.
     pub writer_ids: WriterIds,
+    /// Where the process's preferences table is.
+    pub preferences: PreferencesTable,
     /// Time.
     pub clock: Clock,
     /// Told how far delivery is.
@@ -183,26 +186,26 @@ async fn deliver(setup: Setup, conditions: Conditions) -> Result<(), DeliveryErr
     let rights = RightsWatch::start(Role::Deliver, &setup.config, &channels, &setup.stop).await?;
     let setup = Setup { stop: rights.stop(), ..setup };
     check_topics(&setup, &topics).await?;
-    let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone())
-        .kept_in(&setup.config.state);
-    let (table, guard) = Table::start(&setup.config.kafka, settings)?;
+    let held = setup.preferences.hold(&setup.config, &setup.clock, &conditions.table)?;
     let (suppressions, list_guard) =
         SuppressionList::start(&setup.config.kafka, &setup.config.suppressions, setup.clock.clone())?;
-    let live = restore("preferences table", || table.state(), &conditions.table, &setup.stop).await?
-        && restore("suppression list", || suppressions.state(), &conditions.suppressions, &setup.stop).await?;
-    if !live {
-        return Ok(rights.end(false).await?);
+    let restored = restored(&held, &suppressions, &conditions, &setup.stop).await;
+    if !matches!(restored, Ok(true)) {
+        held.release().await;
+        rights.end(restored.is_err()).await?;
+        return restored.map(|_| ());
     }
     let watched = setup.channels.iter().zip(&conditions.channels);
     let checks: Vec<_> = watched
         .map(|(providers, conditions)| tokio::spawn(watch(providers.clone(), conditions.provider.clone())))
         .collect();
-    let ended = supervisor::supervise(&setup, &table, &suppressions, &conditions.channels).await;
+    let ended = supervisor::supervise(&setup, &held.table, &suppressions, &conditions.channels).await;
     for check in checks {
         check.abort();
     }
-    // Joins the tables' threads.
-    let _ = tokio::task::spawn_blocking(move || drop((guard, list_guard))).await;
+    held.release().await;
+    // Joins the list's thread.
+    let _ = tokio::task::spawn_blocking(move || drop(list_guard)).await;
     // What a client was refused, said with the right's name, goes before how that ended the workers.
     rights.end(ended.is_err()).await?;
     Ok(ended?)
@@ -254,6 +257,20 @@ fn check_partitions(inputs: &[String], present: &BTreeMap<String, i32>) -> Resul
             expected: count(main),
         }),
     }
+}
+
+/// Waits until table and list are restored; false when stopped before.
+async fn restored(
+    held: &Held,
+    suppressions: &SuppressionList,
+    conditions: &Conditions,
+    stop: &CancellationToken,
+) -> Result<bool, DeliveryError> {
+    let failed = |why| DeliveryError::Table { what: "preferences table", why };
+    if !held.restored(stop).await.map_err(failed)? {
+        return Ok(false);
+    }
+    restore("suppression list", || suppressions.state(), &conditions.suppressions, stop).await
 }
 
 /// Waits until a table is restored; false when stopped before.

@@ -387,7 +387,7 @@ impl Running {
                 Considered::Elsewhere(route) => worker.desk.put_back(turn.by(route)),
                 Considered::Write(outputs) => worker.desk.conclude_uncalled(turn, outputs),
                 Considered::Later(error) => {
-                    tracing::warn!(%error, "delivery waits for the schema registry");
+                    tracing::warn!(why = %error, "delivery waits");
                     worker.desk.put_back(turn);
                     self.registry_at = steady_now() + REGISTRY_PAUSE;
                     break;

@@ -1,9 +1,24 @@
 //! The join: a recipient's preferences as the table has them now. Shared by the router and by delivery at wake.
 
+mod preferences;
+
+pub use preferences::{Held, PreferencesTable};
+
 use crate::decide::Recipient;
-use crate::kafka::{Entry, Table};
+use crate::kafka::{Entry, NotRestored, Table};
 use crate::model::{Preferences, PreferencesRef, RecipientKey, Timestamp};
 use crate::wire::{Blame, Records, WireError};
+
+/// Why nothing can be said of a recipient now.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The registry cannot be asked for the schema of the value.
+    #[error("waiting for the schema registry: {0}")]
+    Registry(#[from] WireError),
+    /// The table is being restored.
+    #[error("waiting for the preferences table: {0}")]
+    Table(#[from] NotRestored),
+}
 
 /// What the table knows of a recipient, decoded from a copy so that no lock is held while it is used.
 pub struct Joined<'b>(State<'b>);
@@ -20,14 +35,13 @@ impl<'b> Joined<'b> {
     /// Looks `key` up; `buffer` holds the copy.
     ///
     /// # Errors
-    /// Only when the registry cannot be asked for the schema of the value; what cannot be decoded otherwise is known
-    /// to be invalid.
+    /// [`JoinError`]; what cannot be decoded for another cause is known to be invalid.
     pub fn look_up(
         table: &Table,
         key: &RecipientKey,
         buffer: &'b mut Vec<u8>,
         records: &mut Records,
-    ) -> Result<Self, WireError> {
+    ) -> Result<Self, JoinError> {
         buffer.clear();
         let at = |partition, offset| PreferencesRef { partition, offset, version: 0 };
         let found = table.get(key.as_str().as_bytes(), |entry| match entry {
@@ -37,7 +51,7 @@ impl<'b> Joined<'b> {
                 buffer.extend_from_slice(value);
                 Some((at(partition, offset), true))
             }
-        });
+        })?;
         let reference = match found {
             None => return Ok(Joined(State::Absent)),
             Some((reference, false)) => return Ok(Joined(State::Erased(reference))),
@@ -45,7 +59,7 @@ impl<'b> Joined<'b> {
         };
         Ok(Joined(match records.preferences(buffer) {
             Ok(preferences) => State::Found(PreferencesRef { version: preferences.version, ..reference }, preferences),
-            Err(error) if error.blame() == Blame::Registry => return Err(error),
+            Err(error) if error.blame() == Blame::Registry => return Err(error.into()),
             Err(_) => State::Invalid(reference),
         }))
     }

@@ -27,7 +27,7 @@ pub use member::{Bounds, Member, Membership, Start};
 pub use missing::MissingTopics;
 pub use partition::partition_of;
 pub use record::{InRecord, OutRecord, OwnedRecord, Position, TopicPartition};
-pub use table::{Entry, Table, TableError, TableGuard, TableSettings, TableState};
+pub use table::{Entry, NotRestored, Table, TableError, TableGuard, TableSettings, TableState};
 pub use transaction::{
     Ended, Failure, GroupMetadata, RecordFault, TRANSACTION_TIMEOUT, Transaction, TransactionalProducer,
 };

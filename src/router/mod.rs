@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Delay};
 use crate::decide::Zones;
+use crate::join::{Held, PreferencesTable};
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::producer::{Outgoing, ProduceError, Producer};
 use crate::kafka::reader::{self, ReadError};
@@ -31,7 +32,6 @@ use crate::model::{Channel, Policy, Role, Topics};
 use crate::policy;
 use crate::suppression::{self, SuppressionList};
 use crate::telemetry::clock::Clock;
-use crate::telemetry::faults::{self, Breakage};
 use crate::telemetry::health::{Condition, Readiness};
 use crate::wire::{SchemaSource, WriterIds};
 use placing::Places;
@@ -50,6 +50,8 @@ pub struct Setup {
     pub schemas: Arc<dyn SchemaSource>,
     /// The ids to write with.
     pub writer_ids: WriterIds,
+    /// Where the process's preferences table is.
+    pub preferences: PreferencesTable,
     /// Time.
     pub clock: Clock,
     /// Where to go on in inputs whose place is lost, when an operator says so.
@@ -124,24 +126,29 @@ async fn route(setup: Setup, conditions: Conditions) -> Result<(), RouterError> 
     let setup = Setup { stop: rights.stop(), ..setup };
     let missing = check_topics(&setup.config, &topics).await?;
     keep_policy(&setup.config, &topics, &setup.policy).await?;
-    let settings = TableSettings::new(topics.preferences(), "notify.preferences", setup.clock.clone())
-        .kept_in(&setup.config.state);
-    let (table, guard) = Table::start(&setup.config.kafka, settings)?;
+    let held = setup.preferences.hold(&setup.config, &setup.clock, &conditions.restored)?;
     let (suppressions, list_guard) =
         SuppressionList::start(&setup.config.kafka, &setup.config.suppressions, setup.clock.clone())?;
     let settings = TableSettings::new(topics.inputs(), "notify.inputs", setup.clock.clone());
-    let (inputs, inputs_guard) = Table::start(&setup.config.kafka, settings)?;
-    let live = restore(&inputs, &topics.inputs(), &conditions.known, &setup.stop).await?
-        && restore(&table, &topics.preferences(), &conditions.restored, &setup.stop).await?
-        && list(&suppressions, &conditions.listed, &setup.stop).await?;
-    if !live {
-        return Ok(rights.end(false).await?);
+    let inputs = Held::start(&setup.config.kafka, settings, &conditions.known)?;
+    let restored = restored(&[(&inputs, topics.inputs()), (&held, topics.preferences())], &setup.stop).await;
+    let live = match restored {
+        Ok(true) => list(&suppressions, &conditions.listed, &setup.stop).await,
+        other => other,
+    };
+    if !matches!(live, Ok(true)) {
+        tokio::join!(held.release(), inputs.release());
+        rights.end(live.is_err()).await?;
+        return live.map(|_| ());
     }
-    let places = places(&setup, &topics, inputs).await?;
+    let places = places(&setup, &topics, inputs.table.clone()).await?;
     let _lag = watch_lag(&setup.config, &topics);
-    let ended = supervisor::supervise(&setup, &topics, table, suppressions, places, missing, conditions.assigned).await;
-    // Joins the tables' threads.
-    let _ = tokio::task::spawn_blocking(move || drop((guard, list_guard, inputs_guard))).await;
+    let ended =
+        supervisor::supervise(&setup, &topics, held.table.clone(), suppressions, places, missing, conditions.assigned)
+            .await;
+    tokio::join!(held.release(), inputs.release());
+    // Joins the list's thread.
+    let _ = tokio::task::spawn_blocking(move || drop(list_guard)).await;
     // What a client was refused, said with the right's name, goes before how that ended the shards.
     rights.end(ended.is_err()).await?;
     Ok(ended?)
@@ -256,34 +263,14 @@ async fn places(setup: &Setup, topics: &Topics, table: Table) -> Result<Places, 
     })
 }
 
-/// Waits until the table is restored; false when stopped before.
-async fn restore(
-    table: &Table,
-    topic: &str,
-    restored: &Condition,
-    stop: &CancellationToken,
-) -> Result<bool, RouterError> {
-    let mut ticks = 0u32;
-    loop {
-        match table.state() {
-            TableState::Live { .. } => break,
-            TableState::Failed(why) => return Err(RouterError::Table { topic: topic.to_owned(), why }),
-            TableState::Restoring { .. } if faults::broken(Breakage::UnrestoredTable) => break,
-            TableState::Restoring { done, total } => {
-                restored.not_ready(format!("{done} of at most {total} records read"));
-                if ticks % 100 == 99 {
-                    tracing::info!(topic, done, total, "restoring the table");
-                }
-            }
-        }
-        ticks = ticks.wrapping_add(1);
-        tokio::select! {
-            () = stop.cancelled() => return Ok(false),
-            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+/// Waits until these tables of topics are restored; false when stopped before.
+async fn restored(tables: &[(&Held, String)], stop: &CancellationToken) -> Result<bool, RouterError> {
+    for (held, topic) in tables {
+        let failed = |why| RouterError::Table { topic: topic.clone(), why };
+        if !held.restored(stop).await.map_err(failed)? {
+            return Ok(false);
         }
     }
-    tracing::info!(topic, rows = table.rows(), bytes = table.bytes(), "table restored");
-    restored.ready();
     Ok(true)
 }
 

@@ -11,8 +11,8 @@ use super::metrics::RouterMetrics;
 use super::outputs::{Gaps, OutputError, Outputs};
 use crate::audience::recipients;
 use crate::decide::{Circumstances, Conclusion, EventVerdict, Subject, Zones, decide_recipient, judge_event, validate};
-use crate::join::Joined;
-use crate::kafka::{MissingTopics, RecordFault, Table, Transaction};
+use crate::join::{JoinError, Joined};
+use crate::kafka::{MissingTopics, NotRestored, RecordFault, Table, Transaction};
 use crate::model::{
     CategoryPolicy, Channel, Decision, DecisionOutcome, Event, NotificationId, Open, Outbound, Policy, Reason,
     RecipientKey, Rule, SourceRule, Timestamp, Verdict, endpoint_hash,
@@ -73,6 +73,18 @@ pub enum Halt {
     /// A schema is needed that nobody can give now; the record is fine as far as anyone knows.
     #[error("waiting for the schema registry: {0}")]
     Registry(WireError),
+    /// The preferences table is being restored.
+    #[error("waiting for the preferences table: {0}")]
+    Table(NotRestored),
+}
+
+impl From<JoinError> for Halt {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Registry(error) => Halt::Registry(error),
+            JoinError::Table(error) => Halt::Table(error),
+        }
+    }
 }
 
 /// What all outputs of one event have in common.
@@ -232,8 +244,7 @@ impl Pipeline {
                 continue;
             }
             self.key.set(occasion.event.tenant, user);
-            let joined =
-                Joined::look_up(&self.table, &self.key, &mut buffer, &mut self.records).map_err(Halt::Registry)?;
+            let joined = Joined::look_up(&self.table, &self.key, &mut buffer, &mut self.records)?;
             let recipient = joined.recipient(occasion.event.tenant, user, occasion.grace_until);
             let mut conclusions = Vec::new();
             decide_recipient(&Subject::of_event(occasion.event), occasion.category, recipient, &at, &mut conclusions);
@@ -264,7 +275,7 @@ impl Pipeline {
     ) -> Result<bool, Halt> {
         self.key.set(occasion.event.tenant, user);
         let mut buffer = std::mem::take(&mut self.preferences);
-        let joined = Joined::look_up(&self.table, &self.key, &mut buffer, &mut self.records).map_err(Halt::Registry)?;
+        let joined = Joined::look_up(&self.table, &self.key, &mut buffer, &mut self.records)?;
         let recipient = joined.recipient(occasion.event.tenant, user, occasion.grace_until);
         let mut conclusions = Vec::with_capacity(4);
         let rules = Arc::clone(&self.rules);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::kafka::reader::{self, ReadError, Scan};
-use crate::kafka::{Entry, Table};
+use crate::kafka::{Entry, NotRestored, Table};
 use crate::model::{Hold, InputKey, Known};
 
 /// A handle to what is known; cheap to clone.
@@ -30,17 +30,21 @@ pub struct Register {
 pub struct Mark(Option<(i32, i64)>);
 
 impl Register {
-    /// What is known of a partition.
+    /// What is known of a partition; nothing while the table is begun anew.
     pub fn known(&self, group: &str, topic: &str, partition: i32) -> Option<Known> {
         let key = InputKey::known(group, topic, partition).to_string();
-        self.table.get(key.as_bytes(), |entry| match entry {
+        let known = self.table.get(key.as_bytes(), |entry| match entry {
             Entry::Present { value, .. } => Some(Known::read(value)),
             Entry::Absent | Entry::Erased { .. } => None,
-        })
+        });
+        known.ok().flatten()
     }
 
     /// The hold of a topic, and which record says so.
-    pub fn hold(&self, group: &str, topic: &str) -> (Option<Hold>, Mark) {
+    ///
+    /// # Errors
+    /// While the table is begun anew: nobody can tell then that a topic is not held.
+    pub fn hold(&self, group: &str, topic: &str) -> Result<(Option<Hold>, Mark), NotRestored> {
         self.table.get(InputKey::hold(group, topic).to_string().as_bytes(), |entry| match entry {
             Entry::Absent => (None, Mark(None)),
             Entry::Erased { partition, offset } => (None, Mark(Some((partition, offset)))),
@@ -48,10 +52,10 @@ impl Register {
         })
     }
 
-    /// Whether the group has begun.
+    /// Whether the group is known to have begun.
     pub fn begun(&self, group: &str) -> bool {
         let key = InputKey::Group(group.to_owned()).to_string();
-        self.table.get(key.as_bytes(), |entry| matches!(entry, Entry::Present { .. }))
+        self.table.get(key.as_bytes(), |entry| matches!(entry, Entry::Present { .. })).unwrap_or(false)
     }
 
     /// All of it, read to where the topic ends now. Blocks.

@@ -217,6 +217,11 @@ impl Running {
         match halt {
             Halt::Output(OutputError::Encode(error)) => Err(ShardEnd::Internal(error.to_string())),
             Halt::Output(OutputError::Kafka(failure)) => self.abort(failure, Some(culprit)),
+            // What comes next waits until the table is restored.
+            halt @ Halt::Table(_) => {
+                let why = halt.to_string();
+                self.abort(Failure::Kafka { id: String::new(), doing: "reading a record", why }, Some(culprit))
+            }
             halt @ Halt::Registry(_) => {
                 let why = halt.to_string();
                 let cause = Failure::Kafka { id: String::new(), doing: "reading a record", why: why.clone() };

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use notilog::channel;
 use notilog::config::{self, Config, FileChoice, LoadOptions};
 use notilog::delivery;
+use notilog::join::PreferencesTable;
 use notilog::kafka::admin::{Admin, TopicSpec};
 use notilog::model::{Class, Policy, Topics};
 use notilog::ops::schemas;
@@ -159,6 +160,7 @@ telemetry.listen = "127.0.0.1:0"
             policy,
             schemas: Arc::new(RegistrySchemas::new(registry, tokio::runtime::Handle::current())),
             writer_ids: writer_ids(&self.config).await,
+            preferences: PreferencesTable::default(),
             clock: Clock::system(),
             restart: self.restart.clone(),
             readiness: readiness.clone(),
@@ -188,6 +190,7 @@ telemetry.listen = "127.0.0.1:0"
             templates: Arc::new(channel::Templates::load(&templates.dir, &templates.default_locale).unwrap()),
             schemas: Arc::new(RegistrySchemas::new(registry, tokio::runtime::Handle::current())),
             writer_ids: writer_ids(&self.config).await,
+            preferences: PreferencesTable::default(),
             clock: Clock::system(),
             readiness: readiness.clone(),
             stop: stop.clone(),

@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use notilog::config::{self, Kafka};
+use notilog::join::PreferencesTable;
 use notilog::kafka::admin::{Admin, TopicSpec};
-use notilog::kafka::{Entry, Table, TableGuard, TableSettings, TableState};
+use notilog::kafka::{Entry, NotRestored, Table, TableGuard, TableSettings, TableState};
 use notilog::telemetry::clock::Clock;
+use notilog::telemetry::health::Readiness;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
 
-use crate::support::{PATIENCE, kafka_port};
+use crate::support::{PATIENCE, World, kafka_port, person};
 
 mod snapshot;
 
@@ -44,6 +47,17 @@ impl Topic {
         let spec = TopicSpec { name: self.name.clone(), partitions, replication: 1, config };
         for created in self.admin().create(&[&spec]).await {
             created.unwrap_or_else(|error| panic!("{error}: start the services with `dev/services up`"));
+        }
+    }
+
+    /// A deleted topic's name is free only after a while.
+    async fn create_again(&self) {
+        let config = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+        let spec = TopicSpec { name: self.name.clone(), partitions: 3, replication: 1, config };
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.admin().create(&[&spec]).await.remove(0) {
+            assert!(Instant::now() < deadline, "{error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -124,11 +138,12 @@ enum Found {
 }
 
 fn look_up(table: &Table, key: &str) -> Found {
-    table.get(key.as_bytes(), |entry| match entry {
+    let found = table.get(key.as_bytes(), |entry| match entry {
         Entry::Absent => Found::Absent,
         Entry::Erased { .. } => Found::Erased,
         Entry::Present { value, .. } => Found::Value(String::from_utf8(value.to_vec()).unwrap()),
-    })
+    });
+    found.unwrap()
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -264,4 +279,60 @@ async fn partitions_added_later_are_taken_up_and_keys_that_moved_count_by_their_
     let (table, guard) = restored(&topic.kafka, topic.settings()).await;
     topic.assert_held(&table);
     stop(guard).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_created_anew_under_the_table_is_read_anew() {
+    let mut topic = Topic::new("under", 3, &[]).await;
+    topic.write(&topic.producer(&[]), (0..100).map(|n| pair(n, n)));
+    let settings = TableSettings { refresh: Duration::from_millis(200), ..topic.settings() };
+    let (table, guard) = restored(&topic.kafka, settings).await;
+    topic.assert_held(&table);
+    topic.admin().delete(&[&topic.name]).await.unwrap();
+    topic.expected.clear();
+    topic.create_again().await;
+    // More than the old one had: its offsets alone would tell nothing.
+    topic.write(&topic.producer(&[]), (50..450).map(|n| pair(n, "anew")));
+    until("the table is the new topic's", || {
+        matches!(table.state(), TableState::Live { .. }) && table.rows() == 400 && behind(&table) == Duration::ZERO
+    })
+    .await;
+    topic.assert_held(&table);
+    stop(guard).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_not_restored_does_not_answer() {
+    let topic = Topic::new("early", 1, &[]).await;
+    let nobody = Kafka { bootstrap_servers: "127.0.0.1:1".to_owned(), ..topic.kafka.clone() };
+    let (table, guard) = Table::start(&nobody, topic.settings()).unwrap();
+    assert_eq!(table.get(b"k1", |_| ()), Err(NotRestored));
+    stop(guard).await;
+    let (table, guard) = restored(&topic.kafka, topic.settings()).await;
+    assert_eq!(table.get(b"k1", |entry| entry == Entry::Absent), Ok(true));
+    stop(guard).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_roles_of_a_process_share_one_table_until_the_last_lets_it_go() {
+    let world = World::new("shared-table", "").await;
+    world.preferences(vec![person("ada")]).await;
+    let (readiness, tables, never) = (Readiness::default(), PreferencesTable::default(), CancellationToken::new());
+    let hold = |role: &str| tables.hold(&world.config, &Clock::system(), &readiness.condition(role)).unwrap();
+    let (router, delivery) = (hold("router"), hold("delivery"));
+    for held in [&router, &delivery] {
+        assert_eq!(held.restored(&never).await, Ok(true));
+    }
+    assert!(router.table.is_same(&delivery.table));
+    until("both roles are ready", || readiness.is_ready()).await;
+    router.release().await;
+    let known = |table: &Table| table.get(b"default/ada", |entry| matches!(entry, Entry::Present { .. }));
+    assert_eq!(known(&delivery.table), Ok(true));
+    let before = delivery.table.clone();
+    delivery.release().await;
+    let again = hold("again");
+    assert_eq!(again.restored(&never).await, Ok(true));
+    assert!(!again.table.is_same(&before), "the first one's threads are gone");
+    assert_eq!(known(&again.table), Ok(true));
+    again.release().await;
 }

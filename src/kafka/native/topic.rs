@@ -46,6 +46,40 @@ pub(in crate::kafka) fn ids(
     Ok(described.into_iter().flatten().collect())
 }
 
+/// A topic's setting, as it is in effect; `None` when the broker does not know it.
+pub(in crate::kafka) fn setting(
+    client: &BaseConsumer<Context>,
+    topic: &str,
+    name: &str,
+) -> Result<Option<String>, NativeError> {
+    let topic = c_string(topic)?;
+    let kind = rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+    // SAFETY: the name is alive; librdkafka copies it.
+    let asked = unsafe { rd::rd_kafka_ConfigResource_new(kind, topic.as_ptr()) };
+    let asked = Owned::new(asked, rd::rd_kafka_ConfigResource_destroy)?;
+    let mut pointers = [asked.get()];
+    let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
+    let event = ask(client, operation, false, |handle, options, queue| {
+        // SAFETY: all are alive and counted; librdkafka copies the resources and the options.
+        unsafe { rd::rd_kafka_DescribeConfigs(handle, pointers.as_mut_ptr(), pointers.len(), options, queue) }
+    })?;
+    let (mut count, mut entries) = (0, 0);
+    // SAFETY: the event is alive and, because the request was DescribeConfigs, of that kind; what it lends is copied
+    // before it is freed.
+    unsafe {
+        let result = rd::rd_kafka_event_DescribeConfigs_result(event.get());
+        let lent = rd::rd_kafka_DescribeConfigs_result_resources(result, &raw mut count);
+        let Some(resource) = lent_slice(lent, count).first() else { return Ok(None) };
+        match RDKafkaErrorCode::from(rd::rd_kafka_ConfigResource_error(*resource)) {
+            RDKafkaErrorCode::NoError => {}
+            code => return Err(NativeError { code, text: text(rd::rd_kafka_ConfigResource_error_string(*resource)) }),
+        }
+        let lent = rd::rd_kafka_ConfigResource_configs(*resource, &raw mut entries);
+        let found = lent_slice(lent, entries).iter().find(|entry| text(rd::rd_kafka_ConfigEntry_name(**entry)) == name);
+        Ok(found.map(|entry| text(rd::rd_kafka_ConfigEntry_value(*entry))))
+    }
+}
+
 /// Asks for topics and hands each description, which is alive during the call only, to `read`.
 pub(super) fn describe<T>(
     client: &BaseConsumer<Context>,

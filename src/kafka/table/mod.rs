@@ -1,8 +1,8 @@
 //! A compacted topic as a table in memory: the newest encoded value of each key, with where it stands.
 //!
 //! One thread owns the consumer (all partitions, assigned and not subscribed) and writes; any thread reads. The table
-//! is restored when every partition was read to its end once; reading it before that is the owner's mistake, and
-//! [`Table::state`] tells. Values stay encoded: who reads decodes, by the value's own schema id.
+//! is restored when every partition was read to its end once, and is not to be asked before that. When its log was cut
+//! off or deleted under it, it is begun anew. Values stay encoded: who reads decodes, by the value's own schema id.
 //!
 //! | file | is |
 //! |---|---|
@@ -35,6 +35,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use arena::Full;
+pub use progress::Report;
 pub use rows::Rows;
 pub use snapshot::Distrust;
 
@@ -163,6 +164,11 @@ pub enum TableError {
     },
 }
 
+/// The table was asked before it was restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the table is not restored")]
+pub struct NotRestored;
+
 /// A handle to the table; cheap to clone.
 #[derive(Clone)]
 pub struct Table {
@@ -215,8 +221,28 @@ impl Table {
     }
 
     /// Looks `key` up and hands what is known to `read`, under a lock that only writers of the same shard wait for.
-    pub fn get<R>(&self, key: &[u8], read: impl FnOnce(Entry<'_>) -> R) -> R {
-        self.shared.rows.get(key, read)
+    ///
+    /// # Errors
+    /// [`NotRestored`]; what `read` was handed then means nothing.
+    pub fn get<R>(&self, key: &[u8], read: impl FnOnce(Entry<'_>) -> R) -> Result<R, NotRestored> {
+        let progress = &self.shared.progress;
+        let generation = progress.generation();
+        if !progress.is_restored() {
+            return Err(NotRestored);
+        }
+        let found = self.shared.rows.get(key, read);
+        // It may have been begun anew meanwhile, and a key that is not there yet is not one that is unknown.
+        if progress.generation() == generation { Ok(found) } else { Err(NotRestored) }
+    }
+
+    /// How far its restore is; `None` when it is over, or the table failed.
+    pub fn restoring(&self) -> Option<Report> {
+        self.shared.progress.report()
+    }
+
+    /// Whether both are handles to one table.
+    pub fn is_same(&self, other: &Table) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// How far it is.

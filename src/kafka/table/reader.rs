@@ -3,10 +3,10 @@
 //!
 //! Invariants: a partition is at its end when the broker says so (an EOF event, which transaction markers and gaps of
 //! compaction cannot hide) or when its position reached the end as it was at the start; never by counting records. An
-//! answer that may pass by itself never empties the table.
+//! answer that may pass by itself never empties the table; a log that lost what is to be read next does, and nobody may
+//! ask the table until it is restored again.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -19,8 +19,8 @@ use rdkafka::topic_partition_list::Offset;
 
 use super::ends::Ends;
 use super::rows::SHARDS;
-use super::snapshot::{Header, Keeper, Kept, Log, Store, recall};
-use super::watch::{Mailbox, Seen, Watch};
+use super::snapshot::{Header, Keeper, Kept, Log, Recalling, Store};
+use super::watch::{Mailbox, Seen, Watch, Watching};
 use super::{Origin, Shared, SnapshotSettings, TableError, TableSettings, facts};
 use crate::config;
 use crate::kafka::acl::{Kind as On, Operation};
@@ -39,8 +39,20 @@ const TELL: Duration = Duration::from_millis(10);
 /// So many records are applied between two looks at the clock.
 const RECORDS_PER_LOOK: u32 = 64;
 const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two lines of log about a restore that takes long.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two tries to begin.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Within so long every shard was looked through for erases whose time is over.
 const FORGET_ROUND: Duration = Duration::from_secs(600);
+
+/// Why reading ended before the table was stopped.
+enum End {
+    /// Trying again is of no use.
+    Lasting(String),
+    /// The log does not have what is to be read next: it was cut off, or deleted, or is another.
+    Anew(String),
+}
 
 pub(super) struct Reader {
     consumer: Arc<BaseConsumer<Context>>,
@@ -53,7 +65,12 @@ pub(super) struct Reader {
     retention: Duration,
     /// Writes the snapshot, where one is kept.
     kept: Option<Kept>,
+    /// The topic's id; empty when the brokers tell none.
+    id: String,
+    /// Whether it was begun anew.
+    again: bool,
     gauged: Instant,
+    reported: Instant,
     forgot: Instant,
     shard_to_forget: usize,
 }
@@ -72,51 +89,88 @@ impl Reader {
             mailbox: Mailbox::default(),
             retention: Duration::ZERO,
             kept: None,
+            id: String::new(),
+            again: false,
             gauged: steady_now(),
+            reported: steady_now(),
             forgot: steady_now(),
             shard_to_forget: 0,
         })
     }
 
     pub(super) fn run(mut self) {
-        let read = self.assign().and_then(|()| self.watch()).and_then(|watch| {
-            let read = self.read();
-            // It ends by itself when the table is stopped, and holds nothing that would be lost.
-            if self.shared.stopped() {
-                let _ = watch.join();
-            }
-            read
-        });
-        if let Some(kept) = self.kept.take() {
-            kept.finish(read.is_ok());
-        }
-        if let Err(why) = read {
-            tracing::error!(topic = %self.settings.topic, %why, "the table cannot go on");
-            self.shared.progress.fail(why);
-        }
-    }
-
-    /// Begins to read every partition; waits for a cluster that is not there yet.
-    fn assign(&mut self) -> Result<(), String> {
         let topic = self.settings.topic.clone();
-        loop {
-            match self.try_assign() {
-                Ok(true) => return Ok(()),
-                Ok(false) => return Err(format!("topic `{topic}` does not exist; run `notilog topics apply`")),
-                Err(error) if self.shared.stopped() => return Err(error.to_string()),
-                Err(error) => {
-                    if let Some(denied) = self.denied(&error) {
-                        return Err(denied.to_string());
-                    }
-                    let why = self.consumer.context().diagnostics().explain(&error);
-                    tracing::warn!(topic, %why, "cannot reach Kafka; trying again");
-                    std::thread::sleep(Duration::from_millis(500));
+        while let Err(end) = self.hold() {
+            match end {
+                End::Lasting(why) => {
+                    tracing::error!(topic, why, "the table cannot go on");
+                    return self.shared.progress.fail(why);
+                }
+                End::Anew(why) => {
+                    tracing::error!(topic, why, "the table is begun anew; nothing is decided until it is restored");
+                    self.begin_anew();
                 }
             }
         }
     }
 
-    fn try_assign(&mut self) -> Result<bool, KafkaError> {
+    /// Holds the table, from where it begins until it is stopped.
+    fn hold(&mut self) -> Result<(), End> {
+        self.assign()?;
+        let watch = self.watch()?;
+        let read = self.read();
+        watch.end();
+        if let Some(kept) = self.kept.take() {
+            kept.finish(read.is_ok());
+        }
+        read
+    }
+
+    fn begin_anew(&mut self) {
+        self.again = true;
+        // In this order: who finds a key missing finds as well that the table is not to be asked.
+        self.shared.progress.begin_anew();
+        self.shared.rows.clear();
+        self.shared.positions.lock().clear();
+        self.mailbox.lock().take();
+        if let Err(error) = self.consumer.unassign() {
+            tracing::debug!(topic = %self.settings.topic, %error, "not unassigned");
+        }
+        std::thread::sleep(PAUSE);
+    }
+
+    /// Begins to read every partition; waits for a cluster that is not there yet.
+    fn assign(&mut self) -> Result<(), End> {
+        let topic = self.settings.topic.clone();
+        let mut recalling = self.recall();
+        while !self.shared.stopped() {
+            match self.try_assign(&mut recalling) {
+                Ok(true) => return Ok(()),
+                Ok(false) if self.again => tracing::warn!(topic, "the topic does not exist; waiting for it"),
+                Ok(false) => {
+                    return Err(End::Lasting(format!("topic `{topic}` does not exist; run `notilog topics apply`")));
+                }
+                Err(error) => {
+                    if let Some(denied) = self.denied(&error) {
+                        return Err(End::Lasting(denied.to_string()));
+                    }
+                    let why = self.consumer.context().diagnostics().explain(&error);
+                    tracing::warn!(topic, %why, "cannot reach Kafka; trying again");
+                }
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Begins to read the snapshot, where one is kept, while Kafka is asked about the topic.
+    fn recall(&self) -> Option<Recalling> {
+        let SnapshotSettings { dir, .. } = self.settings.snapshot.as_ref()?;
+        let started = Recalling::start(Store::new(dir, &self.settings.topic), Arc::clone(&self.shared));
+        started.inspect_err(|error| tracing::warn!(%error, "no thread for the table's snapshot")).ok()
+    }
+
+    fn try_assign(&mut self, recalling: &mut Option<Recalling>) -> Result<bool, KafkaError> {
         let topic = self.settings.topic.clone();
         let metadata = metadata(&self.consumer, &self.kafka, Some(&topic), CALL_TIMEOUT)?;
         if let Some(error) = metadata.topics().first().and_then(MetadataTopic::error)
@@ -132,16 +186,16 @@ impl Reader {
         for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
             bounds.push(self.consumer.fetch_watermarks(&topic, partition, CALL_TIMEOUT)?);
         }
-        self.retention = facts::delete_retention(&self.kafka, &topic);
+        self.retention = facts::delete_retention(&self.consumer, &topic);
+        let identity = facts::identity(&self.consumer, &topic, partitions);
+        self.id.clone_from(&identity.id);
         let Some(SnapshotSettings { dir, interval }) = self.settings.snapshot.clone() else {
             return self.begin(&bounds, None).map(|()| true);
         };
-        let identity = facts::identity(&self.consumer, &topic, partitions);
         let log = Log { identity, delete_retention: self.retention, bounds };
-        let store = Store::new(&dir, &topic);
-        let recalled = recall(&store, &log, &self.settings, &self.shared);
+        let recalled = recalling.take().and_then(|recalling| recalling.settle(&log, &self.settings, &self.shared));
         self.begin(&log.bounds, recalled.as_ref())?;
-        self.keep(store, log, interval, recalled);
+        self.keep(Store::new(&dir, &topic), log, interval, recalled);
         Ok(true)
     }
 
@@ -184,7 +238,7 @@ impl Reader {
         }
     }
 
-    fn watch(&self) -> Result<JoinHandle<()>, String> {
+    fn watch(&self) -> Result<Watching, End> {
         let watch = Watch {
             consumer: Arc::clone(&self.consumer),
             shared: Arc::clone(&self.shared),
@@ -192,12 +246,14 @@ impl Reader {
             topic: self.settings.topic.clone(),
             partitions: self.ends.partitions(),
             refresh: self.settings.refresh,
+            id: self.id.clone(),
         };
         self.shared.progress.end_known(steady_now());
-        watch.start().map_err(|error| format!("cannot start the thread that watches the log's end: {error}"))
+        let failed = |error| End::Lasting(format!("cannot start the thread that watches the log's end: {error}"));
+        watch.start().map_err(failed)
     }
 
-    fn read(&mut self) -> Result<(), String> {
+    fn read(&mut self) -> Result<(), End> {
         let consumer = Arc::clone(&self.consumer);
         let (mut ticked, mut told, mut since_told) = (steady_now(), steady_now(), 0u32);
         while !self.shared.stopped() {
@@ -229,14 +285,14 @@ impl Reader {
         Ok(())
     }
 
-    fn apply(&mut self, message: &BorrowedMessage<'_>) -> Result<(), String> {
+    fn apply(&mut self, message: &BorrowedMessage<'_>) -> Result<(), End> {
         let (partition, offset) = (message.partition(), message.offset());
         if let Some(key) = message.key() {
             let timestamp = message.timestamp().to_millis().unwrap_or(0);
             self.shared
                 .rows
                 .put(key, message.payload(), partition, offset, timestamp)
-                .map_err(|full| format!("{full}; hold `{}` in more processes", self.settings.topic))?;
+                .map_err(|full| End::Lasting(format!("{full}; hold `{}` in more processes", self.settings.topic)))?;
         }
         if !self.shared.progress.is_restored() {
             faults::at(Point::Restoring);
@@ -254,11 +310,13 @@ impl Reader {
         progress.behind_since(self.ends.behind_since());
         if !progress.is_restored() && self.ends.all_restored() {
             progress.restored();
+            let (rows, records, origin) = (self.shared.rows.rows(), progress.records(), progress.origin());
+            tracing::info!(topic = %self.settings.topic, rows, records, ?origin, "the table is restored");
             self.gauge();
         }
     }
 
-    fn tick(&mut self) -> Result<(), String> {
+    fn tick(&mut self) -> Result<(), End> {
         let seen = self.mailbox.lock().take();
         if let Some(seen) = seen {
             self.compare(&seen)?;
@@ -268,6 +326,12 @@ impl Reader {
         let now = steady_now();
         if now - self.gauged >= GAUGE_INTERVAL {
             self.gauge();
+        }
+        if now - self.reported >= REPORT_INTERVAL
+            && let Some(report) = self.shared.progress.report()
+        {
+            self.reported = now;
+            tracing::info!(topic = %self.settings.topic, %report, "restoring the table");
         }
         if self.shared.progress.is_restored() && now - self.forgot >= FORGET_ROUND / SHARDS as u32 {
             self.forgot = now;
@@ -279,7 +343,10 @@ impl Reader {
     }
 
     /// Holds what was applied against where the log ends, and takes up partitions that were added.
-    fn compare(&mut self, seen: &Seen) -> Result<(), String> {
+    fn compare(&mut self, seen: &Seen) -> Result<(), End> {
+        if seen.is_another {
+            return Err(End::Anew("the topic was deleted and created anew".to_owned()));
+        }
         self.shared.progress.end_known(seen.at);
         let known = self.ends.partitions();
         for (partition, end) in seen.ends.range(..known) {
@@ -290,16 +357,17 @@ impl Reader {
     }
 
     /// Reads partitions that were added, from their beginning.
-    fn take_up(&mut self, added: &[(i32, i64)]) -> Result<(), String> {
+    fn take_up(&mut self, added: &[(i32, i64)]) -> Result<(), End> {
         let topic = self.settings.topic.clone();
         tracing::info!(topic, added = added.len(), "partitions were added to the table's topic");
         let mut list = TopicPartitionList::new();
         for (partition, end) in added {
             list.add_partition_offset(&topic, *partition, Offset::Beginning)
-                .map_err(|error| format!("taking up partition {partition} of `{topic}`: {error}"))?;
+                .map_err(|error| End::Lasting(format!("taking up partition {partition} of `{topic}`: {error}")))?;
             self.ends.add(0, *end, steady_now());
         }
-        self.consumer.incremental_assign(&list).map_err(|error| format!("taking up partitions of `{topic}`: {error}"))
+        let refused = |error| End::Lasting(format!("taking up partitions of `{topic}`: {error}"));
+        self.consumer.incremental_assign(&list).map_err(refused)
     }
 
     fn doubt(&mut self) {
@@ -321,15 +389,15 @@ impl Reader {
         self.gauges.lag_seconds.set(self.shared.progress.behind().as_secs_f64());
     }
 
-    /// Only what never passes by itself ends the table.
-    fn check(&self, error: &KafkaError) -> Result<(), String> {
+    /// Only what never passes by itself ends the table; a log that does not have what is to be read next is read anew.
+    fn check(&self, error: &KafkaError) -> Result<(), End> {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Err(self.may_not_read().to_string()),
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Err(End::Lasting(self.may_not_read().to_string())),
             Some(
                 RDKafkaErrorCode::AutoOffsetReset
                 | RDKafkaErrorCode::OffsetOutOfRange
                 | RDKafkaErrorCode::UnknownTopicOrPartition,
-            ) => Err(format!("reading `{}`: {error}", self.settings.topic)),
+            ) => Err(End::Anew(error.to_string())),
             _ => {
                 tracing::debug!(topic = %self.settings.topic, %error, "passing trouble");
                 Ok(())

@@ -90,6 +90,15 @@ impl Rows {
         forgotten
     }
 
+    /// Forgets the rows that are not to be kept.
+    pub(super) fn retain(&self, keep: impl Fn(&Row<'_>) -> bool) {
+        for shard in &self.shards {
+            let (forgotten, raw) = shard.write().retain(&self.hasher, &keep);
+            self.rows.fetch_sub(forgotten, Ordering::Relaxed);
+            self.raw.fetch_sub(raw, Ordering::Relaxed);
+        }
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&self) {
         for shard in &self.shards {

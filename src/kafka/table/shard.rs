@@ -67,19 +67,25 @@ impl Shard {
         if self.erased == 0 {
             return (0, 0);
         }
-        let (mut forgotten, mut raw) = (0, 0);
+        self.retain(hasher, |row| row.value.is_some() || row.timestamp >= moment)
+    }
+
+    /// Forgets the rows that are not to be kept; returns how many, and their raw bytes.
+    pub(super) fn retain(&mut self, hasher: &DefaultHashBuilder, keep: impl Fn(&Row<'_>) -> bool) -> (usize, usize) {
+        let (mut forgotten, mut raw, mut erased) = (0, 0, 0);
         let arena = &mut self.arena;
         self.index.retain(|location| {
             let Some(row) = arena.get(*location).map(|laid| laid.row) else { return true };
-            if row.value.is_some() || row.timestamp >= moment {
+            if keep(&row) {
                 return true;
             }
             forgotten += 1;
             raw += row.raw();
+            erased += usize::from(row.value.is_none());
             arena.bury(*location);
             false
         });
-        self.erased -= forgotten;
+        self.erased -= erased;
         self.clear(hasher);
         (forgotten, raw)
     }

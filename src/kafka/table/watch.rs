@@ -1,8 +1,9 @@
-//! Asks the brokers where a table's log ends and how many partitions it has, apart from the thread that reads: a fetcher
+//! Asks the brokers where a table's log ends, how many partitions it has and which topic it is, apart from the thread that reads: a fetcher
 //! that hangs on one partition reports nothing, and only the log end shows that the table is behind.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use rdkafka::topic_partition_list::Offset;
 
 use super::Shared;
 use crate::kafka::client::Context;
+use crate::kafka::native;
 use crate::telemetry::clock::steady_now;
 
 /// How often the log's ends are asked.
@@ -23,11 +25,14 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How soon the thread hears that it is to stop.
 const NAP: Duration = Duration::from_millis(50);
 
-/// Where the log of each partition ended.
+/// What the brokers said.
 pub(super) struct Seen {
     /// When the question was asked: what was written later may be missing.
     pub(super) at: Instant,
+    /// Where the log of each partition ended.
     pub(super) ends: BTreeMap<i32, i64>,
+    /// The topic is another than the one that reading began with.
+    pub(super) is_another: bool,
 }
 
 /// The newest answer, until the reader takes it.
@@ -40,27 +45,48 @@ pub(super) struct Watch {
     pub(super) topic: String,
     pub(super) partitions: i32,
     pub(super) refresh: Duration,
+    /// The topic's id, if the brokers tell it.
+    pub(super) id: String,
+}
+
+/// A watch at work.
+pub(super) struct Watching {
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Watching {
+    /// Ends the thread.
+    pub(super) fn end(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = self.thread.join();
+    }
 }
 
 impl Watch {
-    pub(super) fn start(self) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name("table-watch".to_owned()).spawn(move || self.run())
+    pub(super) fn start(self) -> std::io::Result<Watching> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let watched = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("table-watch".to_owned()).spawn(move || self.run(&watched))?;
+        Ok(Watching { thread, stop })
     }
 
-    fn run(mut self) {
-        let mut refreshed = steady_now();
-        while !self.shared.stopped() {
+    fn run(mut self, stop: &AtomicBool) {
+        let stopped = |watch: &Watch| stop.load(Ordering::SeqCst) || watch.shared.stopped();
+        let (mut refreshed, mut is_another) = (steady_now(), false);
+        while !stopped(&self) {
             if refreshed.elapsed() >= self.refresh {
                 self.refresh_partitions();
+                is_another |= self.is_another();
                 refreshed = steady_now();
             }
             let at = steady_now();
             match self.ends() {
-                Ok(ends) => *self.mailbox.lock() = Some(Seen { at, ends }),
+                Ok(ends) => *self.mailbox.lock() = Some(Seen { at, ends, is_another }),
                 Err(error) => tracing::debug!(topic = %self.topic, %error, "the log end is not known now"),
             }
             let until = steady_now() + INTERVAL.min(self.refresh);
-            while steady_now() < until && !self.shared.stopped() {
+            while steady_now() < until && !stopped(&self) {
                 std::thread::sleep(NAP);
             }
         }
@@ -76,6 +102,12 @@ impl Watch {
             }
             Err(error) => tracing::debug!(topic = %self.topic, %error, "partitions are not known now"),
         }
+    }
+
+    /// A topic that was deleted and created anew has the old one's name, and offsets that mean something else.
+    fn is_another(&self) -> bool {
+        let now = native::topic::id(&self.consumer, &self.topic).ok().flatten();
+        now.is_some_and(|now| !self.id.is_empty() && now != self.id)
     }
 
     fn ends(&self) -> Result<BTreeMap<i32, i64>, KafkaError> {

@@ -84,7 +84,7 @@ impl Holds {
     fn written(&mut self) -> Vec<String> {
         let topics: Vec<String> = std::mem::take(&mut self.due).into_keys().collect();
         for topic in &topics {
-            let (_, mark) = self.register.hold(&self.group, topic);
+            let mark = self.register.hold(&self.group, topic).map(|(_, mark)| mark).unwrap_or_default();
             self.held.insert(topic.clone(), Held::Written(mark));
         }
         topics
@@ -94,7 +94,7 @@ impl Holds {
     fn follow<'t>(&mut self, topics: impl Iterator<Item = &'t str>) -> (Vec<String>, Vec<String>) {
         let (mut hold, mut resume) = (Vec::new(), Vec::new());
         for topic in topics {
-            let (says, mark) = self.register.hold(&self.group, topic);
+            let Ok((says, mark)) = self.register.hold(&self.group, topic) else { continue };
             match (says.is_some(), self.held.get(topic)) {
                 (true, None) => {
                     self.held.insert(topic.to_owned(), Held::Told);

@@ -164,21 +164,10 @@ async fn one_of_a_topic_that_was_created_anew_is_not_used() {
     kept.keep().await;
     kept.topic.admin().delete(&[&kept.topic.name]).await.unwrap();
     kept.topic.expected.clear();
-    until_created(&kept.topic).await;
+    kept.topic.create_again().await;
     // More than the old one had, so that its offsets tell nothing.
     kept.topic.write(&kept.topic.producer(&[]), (50..450).map(|n| pair(n, "anew")));
     kept.assert_rebuilt().await;
-}
-
-/// A deleted topic's name is free only after a while.
-async fn until_created(topic: &Topic) {
-    let config = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
-    let spec = TopicSpec { name: topic.name.clone(), partitions: 3, replication: 1, config };
-    let deadline = Instant::now() + PATIENCE;
-    while let Err(error) = topic.admin().create(&[&spec]).await.remove(0) {
-        assert!(Instant::now() < deadline, "{error}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

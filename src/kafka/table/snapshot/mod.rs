@@ -22,11 +22,9 @@ mod trust;
 
 pub(super) use format::Header;
 pub(super) use keeper::{Keeper, Kept};
-pub(super) use recall::recall;
+pub(super) use recall::Recalling;
 pub(super) use store::Store;
 pub(super) use trust::{Identity, Log};
-
-use store::Found;
 
 use crate::model::Timestamp;
 

@@ -12,11 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::format::{Reader, Unchecked, Writer};
-use super::trust::{Log, judge};
 use super::{Distrust, Header};
 use crate::kafka::table::row::Row;
 use crate::kafka::table::rows::{Rows, SHARDS};
-use crate::model::Timestamp;
 use crate::telemetry::faults::{self, Point};
 
 /// More threads than this would wait for the disk.
@@ -115,30 +113,18 @@ pub(in crate::kafka::table) struct Found {
 }
 
 impl Found {
-    /// Whether it may be used.
-    ///
-    /// # Errors
-    /// Why not.
-    pub(in crate::kafka::table) fn judge(&self, log: &Log, now: Timestamp) -> Result<(), Distrust> {
-        judge(&self.header, log, now)
-    }
-
     /// What it says of itself.
     pub(in crate::kafka::table) fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Puts its rows into `rows`, but for those that the log no longer has, and tells how many, again and again.
+    /// Puts its rows into `rows`, and tells how many, again and again.
     ///
     /// # Errors
-    /// Why it may not be used after all; some of its rows may be in `rows`.
-    pub(in crate::kafka::table) fn load(
-        self,
-        log: &Log,
-        rows: &Rows,
-        tell: impl Fn(u64) + Sync,
-    ) -> Result<Header, Distrust> {
-        let load = Load { reader: Mutex::new(Some(self.reader)), said: 0.into(), read: 0.into(), log, rows, tell };
+    /// Why it may not be used; some of its rows may be in `rows`.
+    pub(in crate::kafka::table) fn load(self, rows: &Rows, tell: impl Fn(u64) + Sync) -> Result<Header, Distrust> {
+        let (partitions, reader) = (self.header.next.len(), Mutex::new(Some(self.reader)));
+        let load = Load { reader, said: 0.into(), read: 0.into(), partitions, rows, tell };
         let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
         let ends: Vec<Result<(), Distrust>> = std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| load.blocks())).collect();
@@ -163,7 +149,7 @@ struct Load<'l, T> {
     said: AtomicU64,
     /// Rows that were there.
     read: AtomicU64,
-    log: &'l Log,
+    partitions: usize,
     rows: &'l Rows,
     tell: T,
 }
@@ -201,13 +187,10 @@ impl<T: Fn(u64)> Load<'_, T> {
         let mut read = 0;
         while !block.is_empty() {
             let laid = Row::at(block).filter(|laid| !laid.dead).ok_or(Distrust::Damaged("a row makes no sense"))?;
-            let partition = usize::try_from(laid.row.partition).unwrap_or(usize::MAX);
-            let (low, _) =
-                self.log.bounds.get(partition).ok_or(Distrust::Damaged("a row's partition does not exist"))?;
-            // What was deleted from the log's beginning is not in the topic any more.
-            if laid.row.offset >= *low {
-                self.rows.put_row(&laid.row).map_err(|full| Distrust::Unreadable(full.to_string()))?;
+            if usize::try_from(laid.row.partition).is_ok_and(|partition| partition >= self.partitions) {
+                return Err(Distrust::Damaged("a row's partition does not exist"));
             }
+            self.rows.put_row(&laid.row).map_err(|full| Distrust::Unreadable(full.to_string()))?;
             block = &block[laid.length..];
             read += 1;
         }
@@ -218,26 +201,20 @@ impl<T: Fn(u64)> Load<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
-    use std::time::Duration;
 
     use super::super::trust::Identity;
     use super::*;
     use crate::kafka::table::Entry;
+    use crate::model::Timestamp;
 
-    const NOW: Timestamp = Timestamp(1_763_900_000_000);
-
-    fn log() -> Log {
+    fn header() -> Header {
         let identity = Identity {
             cluster: "cluster".to_owned(),
             topic: "notify.preferences".to_owned(),
             id: "id".to_owned(),
             partitions: 2,
         };
-        Log { identity, delete_retention: Duration::from_secs(3_600), bounds: vec![(0, 1_000), (0, 1_000)] }
-    }
-
-    fn header() -> Header {
-        Header { identity: log().identity, as_of: NOW, next: vec![Some(1_000), Some(900)], rows: 300 }
+        Header { identity, as_of: Timestamp(1), next: vec![Some(1_000), Some(900)], rows: 300 }
     }
 
     fn table() -> Rows {
@@ -261,9 +238,9 @@ mod tests {
         (0..300).filter_map(found).collect()
     }
 
-    fn recall(store: &Store, log: &Log) -> Result<Rows, Distrust> {
+    fn recall(store: &Store) -> Result<Rows, Distrust> {
         let rows = Rows::default();
-        store.open()?.unwrap().load(log, &rows, |_| {}).map(|_| rows)
+        store.open()?.unwrap().load(&rows, |_| {}).map(|_| rows)
     }
 
     #[test]
@@ -274,9 +251,8 @@ mod tests {
         let bytes = store.write(&header(), &rows).unwrap().unwrap();
         assert_eq!(fs::metadata(&store.file).unwrap().len(), bytes);
         let found = store.open().unwrap().unwrap();
-        assert_eq!(found.judge(&log(), NOW), Ok(()));
         assert_eq!(found.header(), &header());
-        let again = recall(&store, &log()).unwrap();
+        let again = recall(&store).unwrap();
         assert_eq!((again.rows(), again.raw_bytes()), (rows.rows(), rows.raw_bytes()));
         assert_eq!(content(&again), content(&rows));
         assert!(!store.new.exists());
@@ -292,23 +268,12 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_the_log_no_longer_has_are_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::new(folder.path(), "t");
-        store.write(&header(), &table()).unwrap();
-        let log = Log { bounds: vec![(100, 1_000), (0, 1_000)], ..log() };
-        let offsets = content(&recall(&store, &log).unwrap()).into_iter().map(|(n, _, offset)| (n % 2, offset));
-        let (even, odd): (Vec<_>, Vec<_>) = offsets.partition(|(odd, _)| *odd == 0);
-        assert_eq!((even.first(), odd.first()), (Some(&(0, 100)), Some(&(1, 1))));
-    }
-
-    #[test]
     fn one_that_was_left_half_written_is_replaced_and_the_old_one_is_used_until_then() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path(), "t");
         store.write(&header(), &table()).unwrap();
         fs::write(&store.new, b"half").unwrap();
-        assert_eq!(recall(&store, &log()).unwrap().rows(), 300);
+        assert_eq!(recall(&store).unwrap().rows(), 300);
         assert!(store.write(&header(), &table()).unwrap().is_some());
         assert!(!store.new.exists());
     }
@@ -334,15 +299,15 @@ mod tests {
             rows.put(&n.to_be_bytes(), Some(b"value"), 0, n, n).unwrap();
         }
         store.write(&header(), &rows).unwrap();
-        assert_eq!(recall(&store, &log()).unwrap().rows(), 8);
+        assert_eq!(recall(&store).unwrap().rows(), 8);
         let whole = fs::read(&store.file).unwrap();
         for at in 0..whole.len() {
             let mut flipped = whole.clone();
             flipped[at] ^= 0x10;
             fs::write(&store.file, flipped).unwrap();
-            assert!(recall(&store, &log()).is_err(), "byte {at}");
+            assert!(recall(&store).is_err(), "byte {at}");
             fs::write(&store.file, &whole[..at]).unwrap();
-            assert!(recall(&store, &log()).is_err(), "cut to {at}");
+            assert!(recall(&store).is_err(), "cut to {at}");
         }
     }
 }
