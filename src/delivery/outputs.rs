@@ -277,6 +277,7 @@ fn owned(headers: Vec<(&'static str, String)>) -> impl Iterator<Item = (String, 
 mod tests {
     use super::*;
     use crate::delivery::samples;
+    use crate::delivery::wake::{Held, Now};
     use crate::model::State;
     use crate::wire::{FixedSchemas, Records, names};
 
@@ -432,6 +433,41 @@ mod tests {
         let kept = TierHeaders::parse(hop.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
         assert_eq!(kept.unwrap(), headers);
         assert_eq!(hop.value, record.value);
+    }
+
+    /// When a record that waits is handled: it is read at once, and its tier holds it for its delay each time.
+    fn handled_at(mut waiting: Output, asked: Timestamp) -> Timestamp {
+        let at = |moment| Now { wall: moment, steady: moment };
+        let mut written = NOW;
+        loop {
+            let delay = destinations().tier_of(&waiting.topic).unwrap();
+            let record = OwnedRecord {
+                partition: crate::kafka::TopicPartition::new(waiting.topic, 3),
+                timestamp_ms: written.0,
+                headers: waiting.headers,
+                ..samples::first_attempt()
+            };
+            let held = Held::new(record.clone(), delay, at(written));
+            written = written.plus(delay);
+            assert!(held.is_due(at(written)) && !held.is_due(at(Timestamp(written.0 - 1))));
+            let remaining = held.remaining(Some(asked), at(written));
+            if remaining.is_zero() {
+                return written;
+            }
+            waiting = destinations().hop(&samples::work(record), remaining);
+        }
+    }
+
+    #[rstest::rstest]
+    #[case::two_hops_of_a_minute(120, 120)]
+    #[case::a_little_more(121, 130)]
+    #[case::less_than_any_tier(7, 10)]
+    #[case::more_than_any_tier(3_601, 3_610)]
+    fn what_a_provider_asks_to_wait_is_waited_in_whatever_tiers(#[case] asks_s: u64, #[case] handled_s: u64) {
+        let asked = NOW.plus(Duration::from_secs(asks_s));
+        let waiting =
+            conclude(&samples::first_attempt(), &called(End::Retrying(asked), Reason::RateLimited, 0)).remove(1);
+        assert_eq!(handled_at(waiting, asked).since(NOW), Duration::from_secs(handled_s));
     }
 
     #[test]
