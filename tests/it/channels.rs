@@ -200,7 +200,7 @@ async fn a_mail_that_is_put_off_twice_arrives_once_under_the_same_id() {
     for _ in 0..3 {
         codes.push(channel.deliver(&message).await.code.unwrap());
     }
-    assert_eq!(codes, ["451", "451", "250"]);
+    assert_eq!(codes, ["451 4.7.1", "451 4.7.1", "250"]);
     let attempts = stand_in.list("/attempts", &[("address", &address)]).await;
     let ids: Vec<&Value> = attempts.iter().map(|attempt| &attempt["message_id"]).collect();
     assert_eq!(ids, [&json!(format!("<{}@example.com>", message.id)); 3]);
@@ -236,7 +236,7 @@ async fn many_mails_at_once_each_arrive_once() {
 }
 
 #[rstest]
-#[case::password(config::Email { password: Some(Secret::new("wrong")), ..email() }, Reason::BadCredentials, "535")]
+#[case::password(config::Email { password: Some(Secret::new("wrong")), ..email() }, Reason::BadCredentials, "535 5.7.8")]
 #[case::unknown_ca(config::Email { ca_file: None, ..email() }, Reason::ConnectFailed, "")]
 #[case::no_tls_there(config::Email { tls: TlsMode::Tls, ..email() }, Reason::ConnectFailed, "")]
 #[case::nobody_there(config::Email { port: 1, ..email() }, Reason::ConnectFailed, "")]
