@@ -1,6 +1,6 @@
 //! Parse, run one command.
 
-fn main() -> std::process::ExitCode {
+fn main() {
     notilog::telemetry::faults::arm();
-    notilog::cli::main()
+    notilog::cli::main().leave()
 }

@@ -1,7 +1,7 @@
 //! How a command ends.
 
 use std::fmt;
-use std::process::ExitCode;
+use std::io::Write as _;
 
 /// The exit code of a command that ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,15 +16,26 @@ pub enum Exit {
     Found,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(match exit {
+impl Exit {
+    /// Ends the process; see [`leave`].
+    pub fn leave(self) -> ! {
+        leave(match self {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Found => 3,
         })
     }
+}
+
+/// Ends the process at once, without what C libraries have registered for its end. A command that fails may leave
+/// clients of Kafka behind that are just being made or asked; OpenSSL's clean-up would free what their threads still
+/// use, and the process would abort with a corrupt heap instead of its exit code.
+pub(super) fn leave(code: i32) -> ! {
+    // Nothing is left to do when they are gone.
+    let _ = std::io::stdout().flush();
+    let _ = std::io::stderr().flush();
+    signal_hook::low_level::exit(code)
 }
 
 /// Why a command could not do its work.

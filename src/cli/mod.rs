@@ -29,7 +29,6 @@ mod topics;
 mod up;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
@@ -102,21 +101,21 @@ fn definition() -> clap::Command {
     Cli::command()
 }
 
-/// Parses the process's arguments and runs one command.
-pub fn main() -> ExitCode {
+/// Parses the process's arguments and runs one command; the process is to end with what it returns.
+pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             // Nothing is left to do when stdout or stderr are gone.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
         }
     };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: the async runtime cannot start: {error}; raise the limits on threads and open files");
-            return Exit::Failed.into();
+            return Exit::Failed;
         }
     };
     let exit = match runtime.block_on(run(cli)) {
@@ -128,7 +127,7 @@ pub fn main() -> ExitCode {
     };
     // A blocking read that is under way must not hold up the end of the process.
     runtime.shutdown_background();
-    exit.into()
+    exit
 }
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {

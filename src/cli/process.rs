@@ -129,7 +129,7 @@ fn stop_on_signals(stop: CancellationToken) -> Result<(), Failure> {
         stop.cancel();
         next().await;
         tracing::warn!("ended by a second signal");
-        std::process::exit(INTERRUPTED);
+        super::exit::leave(INTERRUPTED);
     });
     Ok(())
 }
