@@ -37,6 +37,35 @@ fetch_node() {
     (cd "$1" && npm ci --no-audit --no-fund --loglevel=error)
 }
 
+fetch_test_python() {
+  python3 -m venv "$1" &&
+    "$1/bin/pip" install -q --disable-pip-version-check -r "$root/dev/lib/tests/requirements.txt"
+}
+
+fetch_test_node() {
+  cp "$root/dev/lib/tests/package.json" "$root/dev/lib/tests/package-lock.json" "$1" &&
+    (cd "$1" && npm ci --no-audit --no-fund --loglevel=error)
+}
+
+fetch_test_java() { maven_package tests "$1"; }
+
+# What only tests need: they start these counterparties themselves.
+fetch_for_tests() {
+  local jobs=() job failed=0
+  mkdir -p "$NOTILOG_DOWNLOADS"
+  exec 8>"$NOTILOG_DOWNLOADS/.lock"
+  flock 8
+  fetched test-python "$root/dev/lib/tests/requirements.txt" fetch_test_python &
+  jobs+=($!)
+  fetched test-node "$root/dev/lib/tests/package-lock.json" fetch_test_node &
+  jobs+=($!)
+  fetched test-java "$root/dev/lib/tests/pom.xml" fetch_test_java &
+  jobs+=($!)
+  for job in "${jobs[@]}"; do wait "$job" || failed=1; done
+  exec 8>&-
+  ((failed == 0)) || exit 1
+}
+
 fetch_kafka_once() { fetched kafka "$root/dev/lib/kafka/pom.xml" fetch_kafka; }
 fetch_registry_once() { fetched registry "$root/dev/lib/registry/pom.xml" fetch_registry; }
 fetch_python_once() { fetched python "$root/dev/lib/requirements.txt" fetch_python; }

@@ -8,19 +8,24 @@ pub mod email;
 mod endpoint;
 pub mod guard;
 pub mod markup;
+mod provider;
+pub mod push;
+pub mod receipt;
 mod setup;
+pub mod sms;
 pub mod telegram;
 pub mod templates;
 pub mod webhook;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-pub use setup::{ChannelConfigErrors, ConfigProblem, Provider, Providers, build};
+pub use setup::{ChannelConfigErrors, ConfigProblem, Provider, Providers, build, build_with};
 pub use templates::{Context, RenderError, TemplateErrors, Templates};
 
-use crate::model::{Channel as ChannelName, Reason};
+use crate::model::{Channel as ChannelName, Priority, Reason, Timestamp};
 
 /// One rendered notification on its way to one provider.
 #[derive(Debug, Clone)]
@@ -56,6 +61,10 @@ pub struct EventFacts {
     pub category: String,
     /// See [`crate::model::Event::collapse_key`].
     pub collapse_key: Option<String>,
+    /// How urgent it is, for providers that can be told.
+    pub priority: Priority,
+    /// Worthless after, for providers that can be told.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// What a template made, by channel.
@@ -67,6 +76,8 @@ pub enum Content {
     Text { text: String, html: bool },
     /// Webhooks: the body as JSON text.
     Json(String),
+    /// Push.
+    Push(Push),
     /// Chats: text with some formatting, which each service writes in its own way.
     Markup(markup::Document),
     /// A message of chat-like channels, and buttons below it.
@@ -85,6 +96,17 @@ pub struct Button {
     pub text: String,
     /// Where it leads.
     pub url: url::Url,
+}
+
+/// What a push notification says; one without title and body is not shown, and wakes the app.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Push {
+    /// The first line.
+    pub title: Option<String>,
+    /// The text.
+    pub body: Option<String>,
+    /// For the app; texts, since FCM carries nothing else.
+    pub data: BTreeMap<String, String>,
 }
 
 /// What came of one call.

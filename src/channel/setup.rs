@@ -5,11 +5,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Channel;
 use super::chat::Chat;
 use super::email::Email;
+use super::receipt::{Counted, ReceiptSink};
 use super::telegram::Telegram;
 use super::webhook::Webhook;
+use super::{Channel, push, sms};
 use crate::config::{self, Channels, Mode, RateLimit};
 use crate::model::Channel as ChannelName;
 use crate::telemetry::clock::Clock;
@@ -60,12 +61,22 @@ impl Providers {
 /// # Errors
 /// All settings that cannot work, at once, none of them quoting a secret.
 pub fn build(config: &Channels) -> Result<Vec<Providers>, ChannelConfigErrors> {
+    build_with(config, &Counted::shared())
+}
+
+/// [`build`], with where receipts go that come over a provider's own connection.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with(config: &Channels, receipts: &Arc<dyn ReceiptSink>) -> Result<Vec<Providers>, ChannelConfigErrors> {
     let clock = Clock::system();
     let mut registration = Registration::default();
     registration.add(ChannelName::Email, &config.email, |email| Email::new(email, clock.clone()));
     registration.add(ChannelName::Telegram, &config.telegram, Telegram::new);
     registration.add(ChannelName::Webhook, &config.webhook, |webhook| Webhook::new(webhook, clock.clone()));
     registration.add(ChannelName::Chat, &config.chat, |chat| Chat::new(chat, clock.clone()));
+    registration.add_any(ChannelName::Sms, &config.sms, |sms| sms::new(sms, receipts, &clock));
+    registration.add_any(ChannelName::Push, &config.push, |push| push::new(push, &clock));
     registration.finish()
 }
 
@@ -82,11 +93,21 @@ impl Registration {
         configured: &[config::Provider<S>],
         make: impl Fn(&S) -> Result<C, Vec<ConfigProblem>>,
     ) {
+        self.add_any(channel, configured, |settings| Ok(Arc::new(make(settings)?)));
+    }
+
+    /// [`Registration::add`] for a channel whose providers are of several kinds.
+    fn add_any<S>(
+        &mut self,
+        channel: ChannelName,
+        configured: &[config::Provider<S>],
+        make: impl Fn(&S) -> Result<Arc<dyn Channel>, Vec<ConfigProblem>>,
+    ) {
         let mut all: Vec<Provider> = Vec::new();
         for (index, config::Provider { common, settings }) in configured.iter().enumerate() {
             let several = (configured.len() > 1).then_some(index);
             let by = match make(settings) {
-                Ok(provider) => Arc::new(provider),
+                Ok(provider) => provider,
                 Err(problems) => {
                     self.problems
                         .extend(problems.into_iter().map(|problem| problem.of_one_of_several(channel, several)));

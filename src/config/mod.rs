@@ -8,8 +8,10 @@ mod load;
 mod problem;
 mod properties;
 mod providers;
+mod push;
 mod schema;
 mod show;
+mod sms;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -19,6 +21,8 @@ pub use load::{FileChoice, LoadOptions, Loaded, actor_of, load, load_with_origin
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use properties::{REFUSED, is_secret, refusal, refused_table};
 pub use providers::{Common, Mode, Provider, RateLimit};
+pub use push::{Apns, Fcm, Push, WebPush};
+pub use sms::{Meaning, Preset, Smpp, Sms, SmsHttp};
 pub use types::{
     Breaker, Channels, Chat, Config, Delay, Delivery, Email, Kafka, LogFormat, Policies, Registry, Router, Secret,
     Source, State, Suppressions, Telegram, Telemetry, Templates, TlsMode, TopicSettings, Webhook,

@@ -2,6 +2,8 @@
 //!
 //! A test holds this against `types.rs` and `default.toml`.
 
+mod phones;
+
 use crate::model::{Channel, Priority, Share, parse_delay};
 
 /// What may stand at a key.
@@ -241,6 +243,8 @@ const CHANNELS: &[Key] = &[
             ],
         }]),
     ),
+    may("sms", Shape::Providers(phones::SMS)),
+    may("push", Shape::Providers(phones::PUSH)),
 ];
 
 /// The known key of this name in a section.

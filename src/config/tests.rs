@@ -205,6 +205,7 @@ fn everything() -> String {
             (Shape::Map { .. }, "properties") => "{ \"client.rack\" = \"a\" }".to_owned(),
             (Shape::Map { .. }, "partitions") => "{ events = 3 }".to_owned(),
             (Shape::Map { .. }, "principals") => "{ router = [\"User:router\"] }".to_owned(),
+            (Shape::Map { .. }, "outcomes") => "{ acme = \"sent\" }".to_owned(),
             (Shape::Map { .. }, _) => "{ acme = \"x\" }".to_owned(),
             (Shape::List { .. }, "sources") => {
                 "[{ topics = [\"a\"], tenants = [\"b\"], categories = [\"c\"], max_priority = \"LOW\" }]".to_owned()
@@ -216,7 +217,7 @@ fn everything() -> String {
             (Shape::Delay(_), _) => "\"1s\"".to_owned(),
             (Shape::Choice(words), _) => format!("\"{}\"", words()[0]),
             (_, "bootstrap_servers") => "\"h:1\"".to_owned(),
-            (_, "url" | "api_url" | "unsubscribe_url") => "\"https://example.org/\"".to_owned(),
+            (_, "url" | "api_url" | "callback_url" | "unsubscribe_url") => "\"https://example.org/\"".to_owned(),
             (_, "from" | "reply_to") => "\"a@example.org\"".to_owned(),
             (_, "allow_networks") => "\"10.0.0.0/8\"".to_owned(),
             (_, "listen") => "\"127.0.0.1:1\"".to_owned(),
@@ -276,9 +277,22 @@ fn the_example_names_every_key_and_what_it_comments_out_is_valid_too() {
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), "s3cret").unwrap();
     let secrets = format!("{}", secret.path().display());
-    let text = ["kafka", "registry", "mail", "telegram", "webhook", "suppressions", "earlier"]
-        .iter()
-        .fold(text.join("\n"), |text, name| text.replace(&format!("/run/secrets/{name}"), &secrets));
+    let secrets_of = [
+        "kafka",
+        "registry",
+        "mail",
+        "telegram",
+        "webhook",
+        "sms",
+        "smpp",
+        "fcm.json",
+        "apns.p8",
+        "vapid",
+        "suppressions",
+        "earlier",
+    ];
+    let text =
+        secrets_of.iter().fold(text.join("\n"), |text, name| text.replace(&format!("/run/secrets/{name}"), &secrets));
     let full = with_file(&text, &[], &[]).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
     let keys = |loaded: &Loaded| {
         let mut out = Vec::new();
@@ -288,8 +302,9 @@ fn the_example_names_every_key_and_what_it_comments_out_is_valid_too() {
         out.retain(|key| !key.starts_with(".channels.") || key.starts_with(".channels.email") || !common(key));
         // One provider is a table, several are a list.
         out.iter_mut().for_each(|path| *path = path.replace("[]", ""));
-        out.retain(|key| !key.contains("properties") && !key.contains("partitions") && !key.contains("secrets"));
-        out.retain(|key| !key.contains("previous_keys."));
+        // Their keys are the operator's.
+        let maps = ["properties", "partitions", "secrets", "previous_keys.", ".headers", ".form", ".outcomes"];
+        out.retain(|key| !maps.iter().any(|map| key.contains(map)));
         out.sort();
         out.dedup();
         out

@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::providers::{Provider, one_or_several};
+use super::push::Push;
+use super::sms::Sms;
 use crate::model::{Channel, Priority, SourceRule, format_delay, parse_delay};
 
 /// All of `notilog.toml`.
@@ -169,6 +171,12 @@ pub struct Channels {
     /// Team chats.
     #[serde(default, deserialize_with = "one_or_several")]
     pub chat: Vec<Provider<Chat>>,
+    /// Text messages.
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub sms: Vec<Provider<Sms>>,
+    /// Push.
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub push: Vec<Provider<Push>>,
 }
 
 /// An SMTP provider.

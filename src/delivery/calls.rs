@@ -125,6 +125,8 @@ fn facts(outbound: &Outbound<'_>) -> EventFacts {
         user_id: outbound.user_id.to_owned(),
         category: outbound.category.to_owned(),
         collapse_key: outbound.collapse_key.map(str::to_owned),
+        priority: outbound.priority,
+        expires_at: outbound.expires_at,
     }
 }
 

@@ -84,8 +84,12 @@ vocabulary! {
         ProviderError = "provider_error",
         /// Our credentials are refused.
         BadCredentials = "bad_credentials",
+        /// Our account is refused: suspended, out of credit, not allowed to send like this.
+        AccountRefused = "account_refused",
         /// The address does not exist or cannot be one.
         AddressRefused = "address_refused",
+        /// The endpoint is no more: the app was removed, the subscription ended. It can be taken off the preferences.
+        EndpointGone = "endpoint_gone",
         /// The recipient blocked us.
         Blocked = "blocked",
         /// The message is refused.

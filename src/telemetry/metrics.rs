@@ -104,6 +104,7 @@ metrics_enum! {
     Held = "notilog_held_records", Type::Gauge, ["channel", "cause"], "Records held back: behind their recipient's turn, by a tier, a halt or a limit.";
     Halted = "notilog_halted", Type::Gauge, ["channel", "provider"], "1 while a provider is left alone after a fault of ours or its own.";
     BreakerChanges = "notilog_breaker_changes_total", Type::Counter, ["channel", "provider", "to"], "Changes of a provider's breaker: open, half_open, reopened, closed.";
+    Receipts = "notilog_receipts_total", Type::Counter, ["provider", "state"], "Receipts that providers sent over their own connection (SMPP).";
     InputHeld = "notilog_input_held", Type::Gauge, ["topic"], "1 while an input topic is held because too much of it went to the dead letters.";
     KafkaErrors = "notilog_kafka_errors_total", Type::Counter, ["code"], "Errors that the Kafka client reported.";
 }
@@ -270,6 +271,11 @@ pub fn breaker_changes(channel: Channel, provider: &str, to: BreakerTo) -> Count
         BreakerTo::Closed => "closed",
     };
     Metric::BreakerChanges.counter(&[channel.as_str(), provider, to])
+}
+
+/// Receipts that came over a provider's connection.
+pub fn receipts(provider: &str, state: &str) -> Counter {
+    Metric::Receipts.counter(&[provider, state])
 }
 
 /// Delivery statuses written.

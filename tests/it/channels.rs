@@ -86,7 +86,7 @@ fn order(channel: Name, address: &str) -> Message {
         tenant: "acme".to_owned(),
         user_id: "ada".to_owned(),
         category: "orders".to_owned(),
-        collapse_key: None,
+        ..EventFacts::default()
     };
     let data = json!({
         "order_id": "A-1042", "items": [{"name": "Tee „Earl & Grey“", "qty": 2}], "total": 1079.9, "currency": "EUR",

@@ -433,8 +433,23 @@ pub async fn script(name: &str, arguments: &[&str], input: String) -> String {
 
 /// [`script`] with more in its environment.
 pub async fn script_with(name: &str, arguments: &[&str], input: String, environment: &[(&str, &str)]) -> String {
+    run_script(std::path::Path::new(&python()), name, arguments, input, environment).await
+}
+
+/// [`script`] with another interpreter.
+pub async fn script_by(python: &std::path::Path, name: &str, arguments: &[&str], input: String) -> String {
+    run_script(python, name, arguments, input, &[]).await
+}
+
+async fn run_script(
+    python: &std::path::Path,
+    name: &str,
+    arguments: &[&str],
+    input: String,
+    environment: &[(&str, &str)],
+) -> String {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients").join(name);
-    let mut command = Command::new(python());
+    let mut command = Command::new(python);
     command
         .arg(script)
         .args(arguments)

@@ -20,6 +20,10 @@ const KNOWN_FILES: &[&str] = &[
     "email.html",
     "email.subject.txt",
     "email.txt",
+    "push.json",
+    "push.title.txt",
+    "push.txt",
+    "sms.txt",
     "telegram.html",
     "telegram.json",
     "telegram.md",
@@ -142,6 +146,18 @@ impl Loader {
             (Some(file), None) => parts.push((Channel::Chat, Parts::Markup { file, markdown: true })),
             (None, Some(file)) => parts.push((Channel::Chat, Parts::Markup { file, markdown: false })),
             (None, None) => {}
+        }
+        if let Some(file) = found.remove("sms.txt") {
+            parts.push((Channel::Sms, Parts::Text { file, html: false }));
+        }
+        match (found.remove("push.txt"), found.remove("push.title.txt"), found.remove("push.json")) {
+            (None, None, None) => {}
+            (Some(body), title, None) => parts.push((Channel::Push, Parts::Push { title, body })),
+            (None, None, Some(file)) => parts.push((Channel::Push, Parts::PushJson { file })),
+            (None, Some(_), None) => self.problem(folder, None, "has `push.title.txt` but no `push.txt`; add it"),
+            (_, _, Some(_)) => {
+                self.problem(folder, None, "has `push.json` and other push files; remove the one or the others");
+            }
         }
         parts
     }
@@ -296,6 +312,9 @@ mod tests {
             ("h/en/telegram.json", "[]"),
             ("i/en/chat.md", ""),
             ("i/en/chat.txt", ""),
+            ("j/en/push.title.txt", ""),
+            ("k/en/push.txt", ""),
+            ("k/en/push.json", "{}"),
         ]);
         let starts = [
             "a/en: has e-mail files but no `email.subject.txt`",
@@ -307,6 +326,8 @@ mod tests {
             "g/en: has more than one of `telegram.html`",
             "h/en: has buttons in `telegram.json` and no message",
             "i/en: has both `chat.md` and `chat.txt`",
+            "j/en: has `push.title.txt` but no `push.txt`",
+            "k/en: has `push.json` and other push files",
         ];
         assert_eq!(found.len(), starts.len(), "{found:#?}");
         for (line, start) in found.iter().zip(starts) {

@@ -44,6 +44,8 @@ enum Parts {
     Json { file: String },
     Markup { file: String, markdown: bool },
     Buttons { message: Box<Parts>, buttons: String },
+    Push { title: Option<String>, body: String },
+    PushJson { file: String },
 }
 
 /// What a template may speak of, besides `locale`: the recipient's tag, or that of the text where there is none in his

@@ -1,14 +1,15 @@
 //! One message: the right files for channel and locale, rendered within bounds.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use minijinja::value::Serde;
 use minijinja::{ErrorKind, Value};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Content, Context, Parts, RenderError, Templates, buttons, locale};
-use crate::channel::EventFacts;
 use crate::channel::markup::Document;
+use crate::channel::{EventFacts, Push};
 use crate::model::Channel;
 
 /// The most bytes that one file may make; larger than any provider takes.
@@ -84,6 +85,13 @@ fn message(templates: &Templates, parts: &Parts, root: &Value) -> Result<Content
             let rows = buttons::read(buttons, &file(templates, buttons, root)?)?;
             Ok(if rows.is_empty() { message } else { Content::WithButtons { message: Box::new(message), rows } })
         }
+        Parts::Push { title, body } => {
+            let title = title.as_ref().map(|title| file(templates, title, root)).transpose()?;
+            let title = title.map(|title| one_line(&title)).filter(|title| !title.is_empty());
+            let body = Some(file(templates, body, root)?.trim().to_owned()).filter(|body| !body.is_empty());
+            Ok(Content::Push(Push { title, body, data: BTreeMap::new() }))
+        }
+        Parts::PushJson { file: name } => push(name, &file(templates, name, root)?),
     }
 }
 
@@ -127,6 +135,31 @@ fn json(name: &str, text: &str) -> Result<Content, RenderError> {
         problem: format!("the output is not JSON (line {}, column {} of it)", error.line(), error.column()),
     })?;
     Ok(Content::Json(value.to_string()))
+}
+
+/// What `push.json` may make.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PushFile {
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    data: BTreeMap<String, serde_json::Value>,
+}
+
+fn push(name: &str, text: &str) -> Result<Content, RenderError> {
+    // The engine's message would quote a key or a value.
+    let wrong = "the output is not a JSON object of `title`, `body` and `data`";
+    let file: PushFile = serde_json::from_str(text).map_err(|_| RenderError::failed(name, wrong))?;
+    let as_text = |value| match value {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let data = file.data.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key, as_text(value)));
+    let some = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    Ok(Content::Push(Push { title: some(file.title), body: some(file.body), data: data.collect() }))
 }
 
 /// A subject is one line, whatever line breaks the file or the data have.

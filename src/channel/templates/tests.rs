@@ -1,5 +1,6 @@
 //! What a notification says, for templates of the tests' own and for the ones that come with notilog.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
+use crate::channel::Push;
 use crate::model::Reason;
 
 fn event() -> EventFacts {
@@ -18,7 +20,7 @@ fn event() -> EventFacts {
         tenant: "acme".to_owned(),
         user_id: "ada".to_owned(),
         category: "orders".to_owned(),
-        collapse_key: None,
+        ..EventFacts::default()
     }
 }
 
@@ -129,6 +131,41 @@ fn a_webhook_file_that_makes_no_json_fails() {
     let templates = templates(&[("t/en/webhook.json", "{ data.x }")]);
     let error = render(&templates, Channel::Webhook, "t", "en", "").unwrap_err();
     assert_eq!(error.to_string(), "template t/en/webhook.json: the output is not JSON (line 1, column 3 of it)");
+}
+
+#[test]
+fn a_text_message_is_plain_and_trimmed() {
+    let templates = templates(&[("t/en/sms.txt", "Hi {{ data.x }}\n\n"), ("t/de/sms.txt", "Hallo {{ data.x }}")]);
+    let text = |locale| render(&templates, Channel::Sms, "t", locale, r#"{"x": "<A&B>"}"#).unwrap();
+    assert_eq!(text("fr"), Content::Text { text: "Hi <A&B>".to_owned(), html: false });
+    assert_eq!(text("de-AT"), Content::Text { text: "Hallo <A&B>".to_owned(), html: false });
+}
+
+#[test]
+fn a_push_is_a_title_and_a_body() {
+    let templates = templates(&[
+        ("t/en/push.title.txt", "Order\n{{ data.x }}"),
+        ("t/en/push.txt", "on its way\n"),
+        ("u/en/push.txt", "{{ data.x }}"),
+    ]);
+    let push = |name, data| match render(&templates, Channel::Push, name, "en", data).unwrap() {
+        Content::Push(push) => push,
+        other => panic!("{other:?} is no push"),
+    };
+    let (title, body) = (Some("Order A-1".to_owned()), Some("on its way".to_owned()));
+    assert_eq!(push("t", r#"{"x": "A-1"}"#), Push { title, body: body.clone(), data: BTreeMap::new() });
+    assert_eq!(push("u", r#"{"x": "on its way"}"#), Push { body, ..Push::default() });
+}
+
+#[test]
+fn a_push_in_json_carries_data_that_is_text() {
+    let source = r#"{"title": {{ data.x }}, "data": {"order": {{ data.x }}, "n": {{ data.n }}, "none": null}}"#;
+    let templates = templates(&[("t/en/push.json", source), ("u/en/push.json", r#"{"titel": 1}"#)]);
+    let content = render(&templates, Channel::Push, "t", "en", r#"{"x": "\"}", "n": {"a": [1]}}"#).unwrap();
+    let data = [("n", r#"{"a":[1]}"#), ("order", "\"}")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    assert_eq!(content, Content::Push(Push { title: Some("\"}".to_owned()), body: None, data }));
+    let error = render(&templates, Channel::Push, "u", "en", "").unwrap_err();
+    assert!(error.to_string().ends_with("is not a JSON object of `title`, `body` and `data`"), "{error}");
 }
 
 #[test]
@@ -313,6 +350,33 @@ fn shipped_texts(#[case] name: &str, #[case] locale: &str) {
     };
     let all = format!("Subject: {subject}\n\n{text}\n=== telegram\n{chat}\n");
     insta::assert_snapshot!(format!("{name}-{locale}"), all);
+}
+
+#[rstest]
+#[case("order_shipped", "en")]
+#[case("alert", "pl")]
+#[case("login_new_device", "fr")]
+#[case("card_blocked", "de")]
+#[case("transfer_large", "de-AT")]
+fn shipped_short_texts(#[case] name: &str, #[case] locale: &str) {
+    let templates = shipped();
+    let data = sample(name).to_string();
+    let Content::Text { text, html: false } = render(&templates, Channel::Sms, name, locale, &data).unwrap() else {
+        panic!("not a text")
+    };
+    let Content::Push(Push { title, body, data }) = render(&templates, Channel::Push, name, locale, &data).unwrap()
+    else {
+        panic!("not a push")
+    };
+    let parts = crate::channel::sms::segments::Segments::of(&crate::channel::sms::segments::simplified(&text));
+    assert_eq!(parts.parts.len(), 1, "{text} costs one part");
+    let all = format!(
+        "=== sms ({:?})\n{text}\n=== push\n{}\n{}\n{data:?}\n",
+        parts.coding,
+        title.unwrap_or_default(),
+        body.unwrap_or_default()
+    );
+    insta::assert_snapshot!(format!("short-{name}-{locale}"), all);
 }
 
 #[test]
