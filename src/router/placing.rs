@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::input::is_event_tier;
 use super::register::Register;
 use super::standing::{Facts, Loss, Lost, Restart, Verdict, When, judge, resolve};
 use crate::kafka::admin::{Admin, AdminError};
@@ -225,6 +226,7 @@ impl Inquiry {
                 register_id: &self.places.register.id,
                 begun,
                 decided,
+                marked: is_event_tier(topic),
             })
         };
         seen.starts.iter().map(judged).collect()

@@ -27,6 +27,8 @@ pub struct Facts<'a> {
     pub begun: bool,
     /// Someone has routed here before.
     pub decided: bool,
+    /// Its records come in transactions alone: the marker of one follows each of them.
+    pub marked: bool,
 }
 
 /// Where a partition begins.
@@ -74,20 +76,22 @@ pub enum Loss {
 pub fn judge(facts: &Facts<'_>) -> Verdict {
     match (facts.known, facts.committed) {
         (Some(known), None) if known.topic_id == facts.topic_id => Verdict::Lost(Loss::NoOffset),
-        (Some(known), Some(at)) if known.topic_id == facts.topic_id => within(at, facts.bounds, Verdict::Goes),
+        (Some(known), Some(at)) if known.topic_id == facts.topic_id => within(at, facts, Verdict::Goes),
         (Some(_), Some(committed)) => Verdict::Lost(Loss::OtherTopic { committed }),
         // Created anew: a new topic.
         (Some(known), None) if known.register_id == facts.register_id => Verdict::First(facts.bounds.begins),
         (Some(_), None) => Verdict::Lost(Loss::Copied),
-        (None, Some(at)) => within(at, facts.bounds, Verdict::First),
+        (None, Some(at)) => within(at, facts, Verdict::First),
         (None, None) if facts.decided && !facts.begun => Verdict::Lost(Loss::OtherGroup),
         (None, None) => Verdict::First(facts.bounds.begins),
     }
 }
 
-fn within(committed: i64, bounds: Bounds, fine: fn(i64) -> Verdict) -> Verdict {
-    let Bounds { begins, ends } = bounds;
+fn within(committed: i64, facts: &Facts<'_>, fine: fn(i64) -> Verdict) -> Verdict {
+    let Bounds { begins, ends } = facts.bounds;
     match committed {
+        // A record that was not read would take its marker's offset as well: this was the marker of the last one read.
+        _ if facts.marked && committed + 1 == begins => fine(begins),
         _ if committed < begins => Verdict::Lost(Loss::Deleted { committed, begins }),
         _ if committed > ends => Verdict::Lost(Loss::Beyond { committed, ends }),
         _ => fine(committed),
@@ -276,16 +280,21 @@ mod tests {
     }
 
     /// The topic has the id `t`, the register `r`, the group has begun and decisions are there.
-    fn judged(known: Option<Known>, committed: Option<i64>) -> Verdict {
-        judge(&Facts {
+    fn facts(known: Option<&Known>, committed: Option<i64>) -> Facts<'_> {
+        Facts {
             committed,
             bounds: BOUNDS,
             topic_id: "t",
-            known: known.as_ref(),
+            known,
             register_id: "r",
             begun: true,
             decided: true,
-        })
+            marked: false,
+        }
+    }
+
+    fn judged(known: Option<Known>, committed: Option<i64>) -> Verdict {
+        judge(&facts(known.as_ref(), committed))
     }
 
     #[rstest]
@@ -326,9 +335,18 @@ mod tests {
         #[case] decided: bool,
         #[case] verdict: Verdict,
     ) {
-        let facts =
-            Facts { committed: None, bounds: BOUNDS, topic_id: "t", known: None, register_id: "r", begun, decided };
-        assert_eq!(judge(&facts), verdict);
+        assert_eq!(judge(&Facts { begun, decided, ..facts(None, None) }), verdict);
+    }
+
+    #[rstest]
+    #[case::only_its_marker_was_deleted(9, Verdict::Goes(10))]
+    #[case::a_record_and_its_marker_were(8, Verdict::Lost(Loss::Deleted { committed: 8, begins: 10 }))]
+    fn a_tier_whose_whole_log_was_deleted_by_age_after_it_was_read_has_lost_nothing(
+        #[case] committed: i64,
+        #[case] verdict: Verdict,
+    ) {
+        let known = known("t", "r");
+        assert_eq!(judge(&Facts { marked: true, ..facts(Some(&known), Some(committed)) }), verdict);
     }
 
     #[rstest]

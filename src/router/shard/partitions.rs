@@ -234,6 +234,7 @@ impl Running {
                 register_id: &register.id,
                 begun: true,
                 decided: true,
+                marked: is_event_tier(&partition.topic),
             };
             if let Verdict::Lost(loss) = judge(&facts) {
                 places.push((partition.clone(), loss));
