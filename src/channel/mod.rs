@@ -153,6 +153,21 @@ impl Verdict {
     }
 }
 
+/// Later, and the provider asked for no time.
+fn retry(reason: Reason) -> Verdict {
+    Verdict::Retry { reason, after: None }
+}
+
+/// Never.
+fn reject(reason: Reason) -> Verdict {
+    Verdict::Reject { reason }
+}
+
+/// Our side fails.
+fn halt(reason: Reason) -> Verdict {
+    Verdict::Halt { reason }
+}
+
 /// A way to hand messages to one provider.
 #[async_trait::async_trait]
 pub trait Channel: Send + Sync {

@@ -7,6 +7,7 @@ mod outcome;
 #[cfg(test)]
 mod tests;
 
+use crate::channel::reject;
 use std::collections::BTreeMap;
 
 use reqwest::RequestBuilder;
@@ -113,10 +114,6 @@ impl Channel for Webhook {
 /// What it means that a customer's endpoint gave no answer.
 pub(super) fn unanswered(failure: Failure) -> Verdict {
     failed(failure)
-}
-
-fn reject(reason: Reason) -> Verdict {
-    Verdict::Reject { reason }
 }
 
 fn signers(secrets: &BTreeMap<String, Secret>, problems: &mut Vec<ConfigProblem>) -> BTreeMap<String, Vec<Signer>> {

@@ -4,6 +4,7 @@
 //! (enhanced status codes), RFC 4954 section 6 (AUTH), RFC 3207 section 4 (STARTTLS), RFC 7504 (521, 556).
 
 use crate::channel::Verdict;
+use crate::channel::{halt, reject, retry};
 use crate::model::Reason;
 
 /// How far a call had come when it failed.
@@ -126,18 +127,6 @@ fn recipient_refused(reply: Reply) -> Reason {
 /// domain without mail.
 fn names_the_address(reply: Reply) -> bool {
     reply.code == 556 || matches!(reply.enhanced, Some((_, 1, _) | (_, 2, 1) | (_, 4, 4)))
-}
-
-fn retry(reason: Reason) -> Verdict {
-    Verdict::Retry { reason, after: None }
-}
-
-fn reject(reason: Reason) -> Verdict {
-    Verdict::Reject { reason }
-}
-
-fn halt(reason: Reason) -> Verdict {
-    Verdict::Halt { reason }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! How a call behaves against servers that do what well-behaved ones seldom do.
 
+use crate::channel::{halt, retry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -137,14 +138,6 @@ fn mail_to(address: &str) -> Message {
 
 async fn deliver(channel: &Email) -> Verdict {
     channel.deliver(&mail_to("ada@example.org")).await.result
-}
-
-fn retry(reason: Reason) -> Verdict {
-    Verdict::Retry { reason, after: None }
-}
-
-fn halt(reason: Reason) -> Verdict {
-    Verdict::Halt { reason }
 }
 
 fn is_sent(verdict: &Verdict) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! Source: <https://core.telegram.org/bots/api#making-requests>, and the descriptions that teloxide-core knows.
 
+use crate::channel::{reject, retry};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -121,14 +122,6 @@ fn unknown(text: &str) -> Reason {
     } else {
         Reason::MessageRefused
     }
-}
-
-fn retry(reason: Reason) -> Verdict {
-    Verdict::Retry { reason, after: None }
-}
-
-fn reject(reason: Reason) -> Verdict {
-    Verdict::Reject { reason }
 }
 
 #[cfg(test)]

@@ -75,18 +75,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-
-    fn reject(reason: Reason) -> Verdict {
-        Verdict::Reject { reason }
-    }
-
-    fn retry(reason: Reason) -> Verdict {
-        Verdict::Retry { reason, after: None }
-    }
-
-    fn halt(reason: Reason) -> Verdict {
-        Verdict::Halt { reason }
-    }
+    use crate::channel::{halt, reject, retry};
 
     #[rstest]
     #[case(400, "BadDeviceToken", reject(Reason::AddressRefused))]

@@ -4,6 +4,7 @@
 //! `details` have an `FcmError` with `errorCode`; without one, the API's status (`google.rpc.Code`) speaks of our
 //! request as such.
 
+use crate::channel::reject;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -106,10 +107,6 @@ pub(super) fn failed(failure: Failure) -> Verdict {
         Failure::Timeout => retry(Reason::Timeout),
         Failure::Interrupted { .. } => retry(Reason::Interrupted),
     }
-}
-
-fn reject(reason: Reason) -> Verdict {
-    Verdict::Reject { reason }
 }
 
 #[cfg(test)]

@@ -40,15 +40,12 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::channel::reject;
 
     const AFTER: Option<Duration> = Some(Duration::from_secs(7));
 
     fn retry(reason: Reason) -> Verdict {
         Verdict::Retry { reason, after: AFTER }
-    }
-
-    fn reject(reason: Reason) -> Verdict {
-        Verdict::Reject { reason }
     }
 
     #[rstest]

@@ -233,6 +233,7 @@ mod tests {
     use super::super::preset::filled;
     use super::super::tests::{custom, twilio, vonage};
     use super::*;
+    use crate::channel::{halt, reject, retry};
 
     fn reading(config: &SmsHttp) -> Reading {
         Reading::new(&filled(config)).unwrap()
@@ -244,18 +245,6 @@ mod tests {
 
     fn sent(id: Option<&str>) -> Verdict {
         Verdict::Sent { provider_message_id: id.map(str::to_owned) }
-    }
-
-    fn reject(reason: Reason) -> Verdict {
-        Verdict::Reject { reason }
-    }
-
-    fn retry(reason: Reason) -> Verdict {
-        Verdict::Retry { reason, after: None }
-    }
-
-    fn halt(reason: Reason) -> Verdict {
-        Verdict::Halt { reason }
     }
 
     #[rstest]

@@ -3,6 +3,7 @@
 //! Source: SMPP 3.4 (issue 1.2), section 5.1.3, table 5-2 "SMPP Error Codes". Codes from 0x400 on are the provider's
 //! own. Where our request is malformed the message is to blame: others may pass.
 
+use crate::channel::{halt, reject, retry};
 use rusmpp::CommandStatus;
 
 use super::session::Failure;
@@ -53,18 +54,6 @@ pub(super) fn failed(failure: Failure) -> Verdict {
         Failure::Timeout => retry(Reason::Timeout),
         Failure::Lost => retry(Reason::Interrupted),
     }
-}
-
-fn retry(reason: Reason) -> Verdict {
-    Verdict::Retry { reason, after: None }
-}
-
-fn reject(reason: Reason) -> Verdict {
-    Verdict::Reject { reason }
-}
-
-fn halt(reason: Reason) -> Verdict {
-    Verdict::Halt { reason }
 }
 
 #[cfg(test)]
