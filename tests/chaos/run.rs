@@ -14,11 +14,11 @@ use crate::scene::{Brokers, FAULTS, Process, Scene, Start, on_pass};
 use crate::schedule::{Event, Fate, Life, Schedule};
 
 /// Each so manieth event makes a transaction fail; a prime, so that they are of many recipients and partitions.
-const POISON: usize = 2_999;
+const POISON: usize = 1_499;
 /// After so many events some are written that are aborted.
 const GHOSTS: usize = 500;
 
-/// A point that was not reached within this after the start: the process is killed all the same.
+/// A point that was not reached within this after the process got partitions: it is killed all the same.
 const LONGEST_LIFE: Duration = Duration::from_secs(8);
 
 /// How long a process may take to get partitions before its life goes on regardless.
@@ -146,7 +146,8 @@ impl Run {
     }
 
     /// Waits for the kill that the process was told of at its start.
-    async fn until_killed(&self, mut process: Process, fate: Fate, patience: Duration) {
+    async fn until_killed(&self, process: Process, fate: Fate, patience: Duration) {
+        let mut process = self.assigned(process).await;
         if process.end_within(patience).await.is_none() {
             return self.kill(process, "at any time (its point did not come)");
         }

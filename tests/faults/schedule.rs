@@ -21,10 +21,10 @@ const POINTS: [(Point, Range<u64>, u64); 11] = [
     (Point::Drained, 2..40, 3),
     (Point::OffsetsSent, 2..40, 4),
     (Point::Committed, 2..40, 4),
-    (Point::Aborting, 1..2, 2),
-    (Point::Aborted, 1..2, 2),
-    (Point::Rewinding, 1..2, 2),
-    (Point::Assigned, 1..3, 1),
+    (Point::Aborting, 1..2, 1),
+    (Point::Aborted, 1..2, 1),
+    (Point::Rewinding, 1..2, 1),
+    (Point::Assigned, 1..2, 1),
     (Point::Revoked, 1..2, 1),
     (Point::Restoring, 1..100, 1),
 ];
@@ -114,13 +114,13 @@ fn drawn<T>(seed: &mut Seed, of: &[T], weight: impl Fn(&T) -> u64) -> usize {
 fn life(seed: &mut Seed) -> Life {
     let millis = |seed: &mut Seed, range: Range<u64>| Duration::from_millis(seed.between(range.start, range.end));
     let fate = match seed.between(0, 100) {
-        0..70 => {
+        0..80 => {
             let (point, passes, _) = &POINTS[drawn(seed, &POINTS, |(_, _, weight)| *weight)];
             let soon = *point == Point::OffsetsSent && seed.between(0, 2) == 0;
             Fate::KilledAt { point: *point, pass: seed.between(passes.start, passes.end), soon }
         }
-        70..85 => Fate::Killed { after: millis(seed, 0..4_000) },
-        85..93 => Fate::Stopped { after: millis(seed, 500..3_000), span: millis(seed, 200..13_000) },
+        80..88 => Fate::Killed { after: millis(seed, 0..4_000) },
+        88..94 => Fate::Stopped { after: millis(seed, 500..3_000), span: millis(seed, 200..13_000) },
         _ => Fate::Told { after: millis(seed, 500..4_000) },
     };
     Life { fate, is_static: seed.between(0, 5) > 0 }
