@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use notilog::kafka::admin::Admin;
 use serde_json::Value;
 
 use crate::support::{PATIENCE, World, person, script};
@@ -16,6 +17,8 @@ const RATE: usize = 300;
 async fn partitions_that_stay_go_on_when_a_second_process_joins() {
     let world = World::new("rebalance", "router.commit_interval = \"20ms\"").await;
     world.preferences((0..USERS).map(|n| person(&format!("u-{n}"))).collect()).await;
+    // More than the members take from each other: whichever moves, some stay.
+    Admin::new(&world.config.kafka).unwrap().raise_partitions(&world.topics.events("shop"), 12).await.unwrap();
     let first = world.program(&["router", "--set", "router.instance=a"]);
     world.wait_for_log("begins for the first time", 1).await;
     let topic = world.topics.events("shop");
