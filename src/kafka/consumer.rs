@@ -35,11 +35,14 @@ pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 const SESSION_TIMEOUT_MS: &str = "10000";
 
 /// Who stood still for longer may have been expelled meanwhile: the session began to run out with the last heartbeat,
-/// which may have been one interval (2 s) before the stall, and a second is for the way.
+/// which may have been one interval (1 s) before the stall, and two seconds are for the way.
 pub const STALL: Duration = Duration::from_secs(7);
 
 /// How long one question to the cluster may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an answer that nobody needs is waited for.
+const WAKE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How partitions are spread over the members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +167,8 @@ impl GroupConsumer {
         };
         let queue_kib = settings.queue_kib.to_string();
         let defaults = [
-            ("heartbeat.interval.ms", "2000"),
+            // Also how soon a member hears that others gave partitions up for it.
+            ("heartbeat.interval.ms", "1000"),
             ("fetch.queue.backoff.ms", "10"),
             // A rewind waits for the fetch that is under way, and so does every narrowing of a transaction that failed.
             ("fetch.wait.max.ms", "100"),
@@ -323,6 +327,7 @@ impl GroupConsumer {
         }
         .map_err(|error| self.fault("assigning", &error))?;
         self.open = None;
+        self.wake_fetchers();
         Ok(())
     }
 
@@ -348,7 +353,9 @@ impl GroupConsumer {
     /// # Errors
     /// [`ConsumerFault`] when librdkafka refuses.
     pub fn resume(&self, partitions: &[TopicPartition]) -> Result<(), ConsumerFault> {
-        self.inner().resume(&list_of(partitions)).map_err(|error| self.fault("resuming", &error))
+        self.inner().resume(&list_of(partitions)).map_err(|error| self.fault("resuming", &error))?;
+        self.wake_fetchers();
+        Ok(())
     }
 
     fn inner(&self) -> &Arc<BaseConsumer<Context>> {
@@ -370,7 +377,25 @@ impl GroupConsumer {
         }
         .map_err(|error| self.fault("unassigning", &error))?;
         self.open = None;
+        self.wake_fetchers();
         Ok(())
+    }
+
+    /// Lets partitions that stay go on at once after a change of the assignment.
+    ///
+    /// librdkafka pauses all of them while it hands a change out, and resumes them without waking the threads that
+    /// fetch: those find out when they have slept for up to a second (librdkafka 2.12, `rd_kafka_toppar_pause_resume`
+    /// and `rd_kafka_broker_consumer_serve`). A question to the partitions' leaders wakes them; what they answer, and
+    /// whether they do, does not matter.
+    fn wake_fetchers(&self) {
+        let Ok(assigned) = self.inner().assignment() else { return };
+        let mut asked = TopicPartitionList::with_capacity(assigned.count());
+        for partition in assigned.elements() {
+            let _ = asked.add_partition_offset(partition.topic(), partition.partition(), Offset::End);
+        }
+        if asked.count() > 0 {
+            let _ = self.inner().offsets_for_times(asked, WAKE_TIMEOUT);
+        }
     }
 
     /// Whether all partitions were lost and that was not completed yet.
