@@ -19,7 +19,7 @@ const POISON: usize = 1_499;
 const GHOSTS: usize = 500;
 
 /// A point that was not reached within this after the process got partitions: it is killed all the same.
-const LONGEST_LIFE: Duration = Duration::from_secs(8);
+const LONGEST_LIFE: Duration = Duration::from_secs(6);
 
 /// How long a process may take to get partitions before its life goes on regardless.
 const ASSIGNMENT: Duration = Duration::from_secs(15);
@@ -149,7 +149,7 @@ impl Run {
     async fn until_killed(&self, process: Process, fate: Fate, patience: Duration) {
         let mut process = self.assigned(process).await;
         if process.end_within(patience).await.is_none() {
-            return self.kill(process, "at any time (its point did not come)");
+            return self.kill(process, format!("at any time ({fate} did not come)"));
         }
         if process.was_killed() {
             self.tally.lock().kill(fate.to_string());

@@ -16,11 +16,11 @@ use crate::scene::Seed;
 
 /// Where a router can be killed, between how many passes the kill may come, and how often it is drawn.
 const POINTS: [(Point, Range<u64>, u64); 11] = [
-    (Point::Begun, 2..40, 2),
-    (Point::MidProduce, 20..400, 4),
-    (Point::Drained, 2..40, 3),
-    (Point::OffsetsSent, 2..40, 4),
-    (Point::Committed, 2..40, 4),
+    (Point::Begun, 2..16, 2),
+    (Point::MidProduce, 20..200, 4),
+    (Point::Drained, 2..16, 3),
+    (Point::OffsetsSent, 2..16, 4),
+    (Point::Committed, 2..16, 4),
     (Point::Aborting, 1..2, 1),
     (Point::Aborted, 1..2, 1),
     (Point::Rewinding, 1..2, 1),
@@ -123,7 +123,7 @@ fn life(seed: &mut Seed) -> Life {
         88..94 => Fate::Stopped { after: millis(seed, 500..3_000), span: millis(seed, 200..13_000) },
         _ => Fate::Told { after: millis(seed, 500..4_000) },
     };
-    Life { fate, is_static: seed.between(0, 5) > 0 }
+    Life { fate, is_static: seed.between(0, 8) > 0 }
 }
 
 fn events(seed: &mut Seed, length: Duration) -> Vec<(Duration, Event)> {
