@@ -273,16 +273,18 @@ impl Desk {
             return None;
         }
         let free = callable.and(self.places(|provider| provider.has_token(now)).collect());
+        // What nobody takes is anybody's, to be told so: no call is made for it.
+        let whom = |able: Set| if able.is_empty() { callable } else { able.and(free) };
         let may_serve = |queued: &mut Queued| {
             let able = queued.work.route.able;
             let limited = able.and(free).is_empty() && !able.and(callable).is_empty();
             if limited {
                 queued.limited_since.get_or_insert(now);
             }
-            !able.and(free).is_empty()
+            !whom(able).is_empty()
         };
         let (ticket, Queued { work, limited_since }) = self.lanes.next(may_serve)?;
-        match choose(&self.ranks, work.route.able.and(free), work.route.spread) {
+        match choose(&self.ranks, whom(work.route.able), work.route.spread) {
             Some(provider) => Some(Turn { ticket, limited_since, work, provider }),
             // Not reached: there was one just now.
             None => {
@@ -475,6 +477,17 @@ mod tests {
         desk.conclude(done, Vec::new());
         assert_eq!(desk.ledger().positions()[0].offset, 1);
         assert_eq!((desk.calls(), desk.queued()), (0, 0));
+    }
+
+    #[test]
+    fn a_record_that_nobody_takes_gets_its_turn_to_be_told_so_and_holds_up_nobody() {
+        let mut desk = desk_of(2, &terms(&[0, 0]));
+        desk.enqueue(work_for("ada", 0, &[]), Class::Main);
+        desk.enqueue(work("ada", 1), Class::Main);
+        let turn = desk.next(NOW).unwrap();
+        assert_eq!(turn.work.record.offset, 0);
+        desk.conclude_uncalled(turn, Vec::new());
+        assert_eq!(start(&mut desk), Some(1), "the next of its lane");
     }
 
     #[test]
