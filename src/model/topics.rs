@@ -92,6 +92,18 @@ impl Topics {
         self.named("notify.delivery-status")
     }
 
+    /// `notify.inbox`.
+    pub fn inbox(&self) -> String {
+        self.named("notify.inbox")
+    }
+
+    /// Whether a topic is, or could be, one of notilog's own.
+    pub fn owns(&self, topic: &str) -> bool {
+        topic
+            .strip_prefix(self.prefix.as_str())
+            .is_some_and(|name| name.starts_with("notify.") || name.starts_with("dlq.notify."))
+    }
+
     /// `notify.audit`.
     pub fn audit(&self) -> String {
         self.named("notify.audit")

@@ -238,7 +238,9 @@ mod tests {
                 "notilog.v1.Outbound",
                 "notilog.v1.Decision",
                 "notilog.v1.DeliveryStatus",
-                "notilog.v1.Suppression"
+                "notilog.v1.Suppression",
+                "notilog.v1.InboxItem",
+                "notilog.v1.InboxState"
             ]
         );
     }

@@ -453,7 +453,8 @@ mod tests {
         assert_eq!(
             error,
             "not registered, or in another version: notilog.v1.Event, notilog.v1.Preferences, notilog.v1.Outbound, \
-             notilog.v1.Decision, notilog.v1.DeliveryStatus, notilog.v1.Suppression; run `notilog schemas apply`"
+             notilog.v1.Decision, notilog.v1.DeliveryStatus, notilog.v1.Suppression, notilog.v1.InboxItem, \
+             notilog.v1.InboxState; run `notilog schemas apply`"
         );
     }
 

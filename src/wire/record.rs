@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use serde_avro_fast::Schema;
 
-use crate::model::{Decision, DeliveryStatus, Event, Outbound, Preferences, Suppression};
+use crate::model::{Decision, DeliveryStatus, Event, InboxItem, InboxState, Outbound, Preferences, Suppression};
 
 /// The records of the contract, all in the namespace `notilog.v1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,9 +22,16 @@ pub enum RecordType {
     DeliveryStatus,
     /// An address that nothing is sent to.
     Suppression,
+    /// What a user has in the app.
+    InboxItem,
+    /// What became of it.
+    InboxState,
 }
 
 impl RecordType {
+    /// How many there are.
+    pub const COUNT: usize = 8;
+
     /// Every record type.
     pub const ALL: [RecordType; RecordType::COUNT] = [
         RecordType::Event,
@@ -33,10 +40,9 @@ impl RecordType {
         RecordType::Decision,
         RecordType::DeliveryStatus,
         RecordType::Suppression,
+        RecordType::InboxItem,
+        RecordType::InboxState,
     ];
-
-    /// How many there are.
-    pub const COUNT: usize = 6;
 
     /// The record's full name.
     pub const fn name(self) -> &'static str {
@@ -47,6 +53,8 @@ impl RecordType {
             RecordType::Decision => "notilog.v1.Decision",
             RecordType::DeliveryStatus => "notilog.v1.DeliveryStatus",
             RecordType::Suppression => "notilog.v1.Suppression",
+            RecordType::InboxItem => "notilog.v1.InboxItem",
+            RecordType::InboxState => "notilog.v1.InboxState",
         }
     }
 
@@ -64,6 +72,8 @@ impl RecordType {
             RecordType::Decision => include_str!("../../schemas/decision.avsc"),
             RecordType::DeliveryStatus => include_str!("../../schemas/delivery_status.avsc"),
             RecordType::Suppression => include_str!("../../schemas/suppression.avsc"),
+            RecordType::InboxItem => include_str!("../../schemas/inbox_item.avsc"),
+            RecordType::InboxState => include_str!("../../schemas/inbox_state.avsc"),
         }
     }
 
@@ -116,6 +126,14 @@ impl<'a> Record<'a> for DeliveryStatus<'a> {
 
 impl<'a> Record<'a> for Suppression<'a> {
     const TYPE: RecordType = RecordType::Suppression;
+}
+
+impl<'a> Record<'a> for InboxItem<'a> {
+    const TYPE: RecordType = RecordType::InboxItem;
+}
+
+impl<'a> Record<'a> for InboxState<'a> {
+    const TYPE: RecordType = RecordType::InboxState;
 }
 
 #[cfg(test)]
@@ -176,6 +194,8 @@ mod tests {
         agrees(&samples::full_decision());
         agrees(&samples::full_status());
         agrees(&samples::full_suppression());
+        agrees(&samples::full_inbox_item());
+        agrees(&samples::full_inbox_state());
     }
 
     #[test]
@@ -278,6 +298,8 @@ mod tests {
             RecordType::Decision => encoders.to_vec(&schema.read::<Decision<'_>>(datum).unwrap()),
             RecordType::DeliveryStatus => encoders.to_vec(&schema.read::<DeliveryStatus<'_>>(datum).unwrap()),
             RecordType::Suppression => encoders.to_vec(&schema.read::<Suppression<'_>>(datum).unwrap()),
+            RecordType::InboxItem => encoders.to_vec(&schema.read::<InboxItem<'_>>(datum).unwrap()),
+            RecordType::InboxState => encoders.to_vec(&schema.read::<InboxState<'_>>(datum).unwrap()),
         };
         framed.unwrap().split_off(5)
     }

@@ -1,9 +1,9 @@
 //! Records for tests: one of each with everything set, one of each with only what must be set.
 
 use crate::model::{
-    CategoryChoice, Channel, Decision, DecisionOutcome, DeliveryStatus, Endpoint, Event, Fallback, NotificationId,
-    Open, Outbound, Preferences, PreferencesRef, Priority, QuietHours, Reason, SmallMap, State, Suppression,
-    SuppressionReason, Timestamp, Verdict,
+    CategoryChoice, Channel, Decision, DecisionOutcome, DeliveryStatus, Endpoint, Event, Fallback, InboxItem,
+    InboxState, NotificationId, Open, Outbound, Preferences, PreferencesRef, Priority, QuietHours, Reason, SmallMap,
+    State, Suppression, SuppressionReason, Timestamp, Verdict,
 };
 
 pub(super) fn notification_id() -> NotificationId {
@@ -225,6 +225,41 @@ pub(super) fn least_suppression() -> Suppression<'static> {
     }
 }
 
+pub(super) fn full_inbox_item() -> InboxItem<'static> {
+    InboxItem {
+        notification_id: notification_id(),
+        event_id: "e-1",
+        kind: "order.shipped",
+        tenant: "acme",
+        user_id: "ada",
+        category: "orders",
+        priority: "HIGH",
+        title: "Order A-17 is on its way".to_owned(),
+        body: "It comes on Friday. ζωή".to_owned(),
+        link: Some("https://example.org/orders/A-17".to_owned()),
+        created_at: Timestamp(1_763_000_001_000),
+        expires_at: Some(Timestamp(1_763_086_400_000)),
+    }
+}
+
+pub(super) fn least_inbox_item() -> InboxItem<'static> {
+    InboxItem { body: String::new(), link: None, expires_at: None, ..full_inbox_item() }
+}
+
+pub(super) fn full_inbox_state() -> InboxState<'static> {
+    InboxState {
+        notification_id: notification_id(),
+        tenant: "acme",
+        user_id: "ada",
+        read_at: Some(Timestamp(1_763_000_002_000)),
+        archived_at: Some(Timestamp(1_763_000_003_000)),
+    }
+}
+
+pub(super) fn least_inbox_state() -> InboxState<'static> {
+    InboxState { read_at: None, archived_at: None, ..full_inbox_state() }
+}
+
 /// A datum as apache-avro writes it.
 pub(super) fn apache_write(schema: &apache_avro::Schema, value: apache_avro::types::Value) -> Vec<u8> {
     let writer = apache_avro::writer::datum::GenericDatumWriter::builder(schema).build().expect("a schema");
@@ -246,7 +281,7 @@ macro_rules! for_each_sample {
     (|$record:ident| $body:expr) => {
         for_each_sample!(@ $record, $body, full_event, least_event, full_preferences, least_preferences,
             full_outbound, least_outbound, full_decision, least_decision, full_status, least_status,
-            full_suppression, least_suppression)
+            full_suppression, least_suppression, full_inbox_item, least_inbox_item, full_inbox_state, least_inbox_state)
     };
     (@ $record:ident, $body:expr, $($sample:ident),+) => {{
         $({ let $record = $crate::wire::samples::$sample(); $body })+

@@ -8,7 +8,7 @@ use serde_avro_fast::Schema;
 use super::codec::decode;
 use super::resolve::resolve;
 use super::{Record, RecordType, SchemaId, WireError, split};
-use crate::model::{Decision, DeliveryStatus, Event, Outbound, Preferences, Suppression};
+use crate::model::{Decision, DeliveryStatus, Event, InboxItem, InboxState, Outbound, Preferences, Suppression};
 
 /// Why a writer's schema cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -206,6 +206,22 @@ impl Records {
     pub fn suppression<'a>(&mut self, value: &'a [u8]) -> Result<Suppression<'a>, WireError> {
         self.read(value)
     }
+
+    /// [`Records::read`] of an [`InboxItem`].
+    ///
+    /// # Errors
+    /// As [`Records::read`].
+    pub fn inbox_item<'a>(&mut self, value: &'a [u8]) -> Result<InboxItem<'a>, WireError> {
+        self.read(value)
+    }
+
+    /// [`Records::read`] of an [`InboxState`].
+    ///
+    /// # Errors
+    /// As [`Records::read`].
+    pub fn inbox_state<'a>(&mut self, value: &'a [u8]) -> Result<InboxState<'a>, WireError> {
+        self.read(value)
+    }
 }
 
 impl std::fmt::Debug for Records {
@@ -259,6 +275,10 @@ mod tests {
         assert_eq!(records.status(&status).unwrap(), samples::full_status());
         let suppression = encoders.to_vec(&samples::full_suppression()).unwrap();
         assert_eq!(records.suppression(&suppression).unwrap(), samples::full_suppression());
+        let item = encoders.to_vec(&samples::full_inbox_item()).unwrap();
+        assert_eq!(records.inbox_item(&item).unwrap(), samples::full_inbox_item());
+        let state = encoders.to_vec(&samples::full_inbox_state()).unwrap();
+        assert_eq!(records.inbox_state(&state).unwrap(), samples::full_inbox_state());
         assert!(matches!(records.event(&status), Err(WireError::WrongRecord { .. })));
     }
 

@@ -100,7 +100,7 @@ fn rewrite(record: RecordType, records: &mut Records, encoders: &mut Encoders, t
     fn one<'a, R: Record<'a>>(records: &mut Records, encoders: &mut Encoders, theirs: &'a [u8]) -> Vec<u8> {
         encoders.to_vec(&records.read::<R>(theirs).unwrap()).unwrap()
     }
-    use notilog::model::{Decision, DeliveryStatus, Event, Outbound, Preferences, Suppression};
+    use notilog::model::{Decision, DeliveryStatus, Event, InboxItem, InboxState, Outbound, Preferences, Suppression};
     match record {
         RecordType::Event => one::<Event<'_>>(records, encoders, theirs),
         RecordType::Preferences => one::<Preferences<'_>>(records, encoders, theirs),
@@ -108,6 +108,8 @@ fn rewrite(record: RecordType, records: &mut Records, encoders: &mut Encoders, t
         RecordType::Decision => one::<Decision<'_>>(records, encoders, theirs),
         RecordType::DeliveryStatus => one::<DeliveryStatus<'_>>(records, encoders, theirs),
         RecordType::Suppression => one::<Suppression<'_>>(records, encoders, theirs),
+        RecordType::InboxItem => one::<InboxItem<'_>>(records, encoders, theirs),
+        RecordType::InboxState => one::<InboxState<'_>>(records, encoders, theirs),
     }
 }
 

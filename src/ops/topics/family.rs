@@ -16,6 +16,7 @@ const EMBEDDED: &[(&str, &str)] = &[
     ("delivery-status", include_str!("../../../topics/delivery-status.toml")),
     ("dlq", include_str!("../../../topics/dlq.toml")),
     ("events", include_str!("../../../topics/events.toml")),
+    ("inbox", include_str!("../../../topics/inbox.toml")),
     ("inputs", include_str!("../../../topics/inputs.toml")),
     ("lanes", include_str!("../../../topics/lanes.toml")),
     ("outbound", include_str!("../../../topics/outbound.toml")),
