@@ -11,7 +11,7 @@
 //! | [`telemetry`] | metrics, logs, health | `model`, `config` |
 //! | [`kafka`] | the only place that names rdkafka | `model`, `config`, `telemetry` |
 //! | [`registry`] | the schema registry's client | `model`, `config`, `telemetry`, `wire` |
-//! | [`channel`] | one file per channel, templates, guards | `model`, `config`, `telemetry` |
+//! | [`channel`] | one file per channel, templates, guards | `model`, `config`, `telemetry`, `kafka` |
 //! | [`join`] | a recipient's preferences from the table, for the chain | `model`, `decide`, `wire`, `config`, `telemetry`, `kafka` |
 //! | [`suppression`] | addresses that nothing is sent to | `model`, `config`, `telemetry`, `kafka` |
 //! | [`router`] | shards and their supervisor | all above |

@@ -1,12 +1,14 @@
 //! Channels: one trait, one file per channel; templates and guards beside them.
 //!
-//! Invariant: a channel knows providers, not Kafka; it never decides whether to send, never retries by itself and
-//! never logs an address or a body.
+//! Invariant: a channel knows providers, not notilog's own topics; it never decides whether to send, never retries by
+//! itself and never logs an address or a body.
 
 pub mod chat;
 pub mod email;
 mod endpoint;
 pub mod guard;
+pub mod inbox;
+pub mod kafka;
 pub mod markup;
 mod provider;
 pub mod push;
@@ -22,7 +24,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-pub use setup::{ChannelConfigErrors, ConfigProblem, Provider, Providers, build, build_with};
+pub use setup::{ChannelConfigErrors, ConfigProblem, Provider, Providers, Surroundings, build, build_with};
 pub use templates::{Context, RenderError, TemplateErrors, Templates};
 
 use crate::model::{Channel as ChannelName, Priority, Reason, Timestamp};
@@ -80,6 +82,8 @@ pub enum Content {
     Push(Push),
     /// Chats: text with some formatting, which each service writes in its own way.
     Markup(markup::Document),
+    /// The inbox.
+    Inbox(InboxEntry),
     /// A message of chat-like channels, and buttons below it.
     WithButtons {
         /// What it says.
@@ -87,6 +91,36 @@ pub enum Content {
         /// The buttons, row by row.
         rows: Vec<Vec<Button>>,
     },
+}
+
+/// What an item of the inbox says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxEntry {
+    /// One line.
+    pub title: String,
+    /// Plain text; may be empty.
+    pub body: String,
+    /// Where it leads: a URL, or a path within the app.
+    pub link: Option<String>,
+}
+
+/// A record that a notification becomes, for channels that are Kafka topics. Whoever concludes the notification writes
+/// it in the very transaction that says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Produce {
+    /// To a customer's topic on notilog's own cluster.
+    Topic {
+        /// Its name.
+        topic: String,
+        /// The record's key.
+        key: Vec<u8>,
+        /// The record's value.
+        value: Vec<u8>,
+        /// In order.
+        headers: Vec<(String, Vec<u8>)>,
+    },
+    /// To the inbox.
+    Inbox(InboxEntry),
 }
 
 /// A button that opens a page.
@@ -125,6 +159,11 @@ pub enum Verdict {
     Sent {
         /// The provider's name for it.
         provider_message_id: Option<String>,
+    },
+    /// Nobody was called: it is taken when these records are committed, together with the status that says so.
+    Written {
+        /// What to write.
+        records: Vec<Produce>,
     },
     /// Later, perhaps not before `after`.
     Retry {
@@ -202,6 +241,10 @@ pub trait Channel: Send + Sync {
     /// failed and what to do, without secrets.
     async fn check(&self) -> Result<(), String>;
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/adding-a-channel.md")]
+struct AddingAChannel;
 
 /// How long an HTTP client waits for a connection: well within the call's own limit, so that an endpoint that cannot be
 /// reached is told from one that does not answer.

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use super::chat::Chat;
 use super::email::Email;
+use super::inbox::Inbox;
+use super::kafka::KafkaTopics;
 use super::receipt::{Counted, ReceiptSink};
 use super::telegram::Telegram;
 use super::webhook::Webhook;
 use super::{Channel, push, sms};
-use crate::config::{self, Channels, Mode, RateLimit};
+use crate::config::{self, Channels, Kafka, Mode, RateLimit};
 use crate::model::Channel as ChannelName;
 use crate::telemetry::clock::Clock;
 
@@ -61,22 +63,45 @@ impl Providers {
 /// # Errors
 /// All settings that cannot work, at once, none of them quoting a secret.
 pub fn build(config: &Channels) -> Result<Vec<Providers>, ChannelConfigErrors> {
-    build_with(config, &Counted::shared())
+    build_with(config, &Surroundings::default())
 }
 
-/// [`build`], with where receipts go that come over a provider's own connection.
+/// What a process has that channels may make use of.
+pub struct Surroundings<'a> {
+    /// Where receipts go that come over a provider's own connection.
+    pub receipts: Arc<dyn ReceiptSink>,
+    /// notilog's own cluster, for channels that are topics: it is asked what may be written.
+    pub home: Option<&'a Kafka>,
+}
+
+impl Default for Surroundings<'_> {
+    fn default() -> Self {
+        Surroundings { receipts: Counted::shared(), home: None }
+    }
+}
+
+impl<'a> Surroundings<'a> {
+    /// Those of a process that reaches this cluster.
+    pub fn of(home: &'a Kafka) -> Self {
+        Surroundings { home: Some(home), ..Surroundings::default() }
+    }
+}
+
+/// [`build`] for a process that has more than the channels' settings.
 ///
 /// # Errors
 /// As [`build`].
-pub fn build_with(config: &Channels, receipts: &Arc<dyn ReceiptSink>) -> Result<Vec<Providers>, ChannelConfigErrors> {
+pub fn build_with(config: &Channels, around: &Surroundings<'_>) -> Result<Vec<Providers>, ChannelConfigErrors> {
     let clock = Clock::system();
     let mut registration = Registration::default();
     registration.add(ChannelName::Email, &config.email, |email| Email::new(email, clock.clone()));
     registration.add(ChannelName::Telegram, &config.telegram, Telegram::new);
     registration.add(ChannelName::Webhook, &config.webhook, |webhook| Webhook::new(webhook, clock.clone()));
     registration.add(ChannelName::Chat, &config.chat, |chat| Chat::new(chat, clock.clone()));
-    registration.add_any(ChannelName::Sms, &config.sms, |sms| sms::new(sms, receipts, &clock));
+    registration.add_any(ChannelName::Sms, &config.sms, |sms| sms::new(sms, &around.receipts, &clock));
     registration.add_any(ChannelName::Push, &config.push, |push| push::new(push, &clock));
+    registration.add(ChannelName::Kafka, &config.kafka, |topics| KafkaTopics::new(topics, around.home));
+    registration.add(ChannelName::Inbox, &config.inbox, |inbox| Ok(Inbox::new(inbox)));
     registration.finish()
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::process::{Process, Role};
 use super::{Exit, Failure, Global};
-use crate::channel::{self, Templates};
+use crate::channel::{self, Surroundings, Templates};
 use crate::delivery;
 use crate::model::Channel;
 
@@ -34,7 +34,7 @@ pub(super) async fn run(global: &Global, args: DeliverArgs) -> Result<Exit, Fail
 
 /// Delivery by `wanted` channels, or by every configured one when none is named.
 pub(super) fn role(process: &Process, wanted: &[Channel]) -> Result<Role, Failure> {
-    let mut channels = channel::build(&process.config.channels)?;
+    let mut channels = channel::build_with(&process.config.channels, &Surroundings::of(&process.config.kafka))?;
     if let Some(missing) = wanted.iter().find(|name| channels.iter().all(|providers| providers.channel != **name)) {
         return Err(Failure::Usage(format!("--channel {missing}: it is not configured; add `[channels.{missing}]`")));
     }

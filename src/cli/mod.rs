@@ -13,6 +13,7 @@ mod doctor;
 mod emit;
 mod exit;
 mod explain;
+mod inbox;
 mod inputs;
 mod man;
 mod output;
@@ -79,6 +80,7 @@ enum Command {
     Suppressions(suppressions::SuppressionsArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
+    Inbox(inbox::InboxArgs),
     Dlq(dlq::DlqArgs),
     Inputs(inputs::InputsArgs),
     Config(config::ConfigArgs),
@@ -143,6 +145,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Suppressions(args) => suppressions::run(&global, args).await,
         Command::Status(args) => status::run(&global, args).await,
         Command::Explain(args) => explain::run(&global, args).await,
+        Command::Inbox(args) => inbox::run(&global, args).await,
         Command::Dlq(args) => dlq::run(&global, args).await,
         Command::Inputs(args) => inputs::run(&global, args).await,
         Command::Config(args) => config::run(&global, &args),

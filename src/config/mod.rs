@@ -24,6 +24,7 @@ pub use providers::{Common, Mode, Provider, RateLimit};
 pub use push::{Apns, Fcm, Push, WebPush};
 pub use sms::{Meaning, Preset, Smpp, Sms, SmsHttp};
 pub use types::{
-    Breaker, Channels, Chat, Config, Delay, Delivery, Email, Kafka, LogFormat, Policies, Registry, Router, Secret,
-    Source, State, Suppressions, Telegram, Telemetry, Templates, TlsMode, TopicSettings, Webhook,
+    Breaker, Channels, Chat, Config, Delay, Delivery, Email, Inbox, Kafka, KafkaCluster, KafkaTopics, LogFormat,
+    Policies, Registry, Router, Secret, Source, State, Suppressions, Telegram, Telemetry, Templates, TlsMode,
+    TopicSettings, Webhook,
 };

@@ -245,6 +245,26 @@ const CHANNELS: &[Key] = &[
     ),
     may("sms", Shape::Providers(phones::SMS)),
     may("push", Shape::Providers(phones::PUSH)),
+    may(
+        "kafka",
+        Shape::Providers(&[Kind {
+            name: "kafka",
+            keys: &[
+                must("topics", Shape::List { of: &TEXT, min: 1 }),
+                may(
+                    "clusters",
+                    Shape::Map {
+                        of: &Shape::Section(&[
+                            must("bootstrap_servers", Shape::Text(bootstrap)),
+                            may("properties", Shape::Map { of: &Shape::Property, check_key: property }),
+                        ]),
+                        check_key: name,
+                    },
+                ),
+            ],
+        }]),
+    ),
+    may("inbox", Shape::Providers(&[Kind { name: "inbox", keys: &[] }])),
 ];
 
 /// The known key of this name in a section.

@@ -204,6 +204,9 @@ fn everything() -> String {
             }
             (Shape::Map { .. }, "properties") => "{ \"client.rack\" = \"a\" }".to_owned(),
             (Shape::Map { .. }, "partitions") => "{ events = 3 }".to_owned(),
+            (Shape::Map { .. }, "clusters") => {
+                "{ acme = { bootstrap_servers = \"h:1\", properties = { \"client.rack\" = \"a\" } } }".to_owned()
+            }
             (Shape::Map { .. }, "principals") => "{ router = [\"User:router\"] }".to_owned(),
             (Shape::Map { .. }, "outcomes") => "{ acme = \"sent\" }".to_owned(),
             (Shape::Map { .. }, _) => "{ acme = \"x\" }".to_owned(),

@@ -177,6 +177,12 @@ pub struct Channels {
     /// Push.
     #[serde(default, deserialize_with = "one_or_several")]
     pub push: Vec<Provider<Push>>,
+    /// Customers' Kafka topics.
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub kafka: Vec<Provider<KafkaTopics>>,
+    /// What users have in the app.
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub inbox: Vec<Provider<Inbox>>,
 }
 
 /// An SMTP provider.
@@ -308,6 +314,33 @@ pub struct Suppressions {
     /// Earlier secrets, under names of the operator's: what was written under them still counts.
     pub previous_keys: BTreeMap<String, Secret>,
 }
+
+/// Customers' Kafka topics: the address is `topic`, or `cluster/topic`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaTopics {
+    /// Topics that may be written to: `*` is any run of characters, `{tenant}` the notification's tenant.
+    pub topics: Vec<String>,
+    /// Other clusters than notilog's own, by the name that addresses have.
+    #[serde(default)]
+    pub clusters: BTreeMap<String, KafkaCluster>,
+}
+
+/// Another Kafka cluster.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaCluster {
+    /// `host:port,host:port`.
+    pub bootstrap_servers: String,
+    /// See [`Kafka::properties`].
+    #[serde(default)]
+    pub properties: BTreeMap<String, Secret>,
+}
+
+/// The inbox: there is nothing to set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inbox {}
 
 /// Where policies are.
 #[derive(Debug, Clone, Serialize, Deserialize)]

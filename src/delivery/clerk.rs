@@ -247,6 +247,7 @@ impl Clerk {
         let Some(provider) = rules.providers.all.get(call.provider) else { return Ok(None) };
         let mut records = self.records.clone();
         let outbound = records.outbound(work.record.value.as_deref().unwrap_or_default())?;
+        let mut produce = Vec::new();
         let conclusion = match report.came {
             Came::NotMade => None,
             Came::NotRendered(error) => {
@@ -257,8 +258,11 @@ impl Clerk {
                 attempts(self.channel(), &provider.name, AttemptOutcome::Recorded).increment(1);
                 Some(Conclusion::recorded(&provider.name, &work.headers))
             }
-            Came::Answered(outcome) => {
+            Came::Answered(mut outcome) => {
                 self.count_call(&provider.name, &outcome.result, report.took);
+                if let Verdict::Written { records } = &mut outcome.result {
+                    produce = std::mem::take(records);
+                }
                 let turn = Turn::of(rules.destinations.channel, work.waited, &work.headers, &work.record);
                 let attempt = Attempt {
                     headers: &work.headers,
@@ -280,12 +284,16 @@ impl Clerk {
         if conclusion.reason == Reason::Accepted {
             delivery_latency(self.channel()).record(now.since(outbound.event_time).as_secs_f64());
         }
-        Ok(Some(self.write(work, &outbound, &conclusion, now)?))
+        let mut outputs = self.write(work, &outbound, &conclusion, now)?;
+        for record in produce {
+            outputs.push(rules.destinations.produced(&mut self.encoders, &outbound, record, now)?);
+        }
+        Ok(Some(outputs))
     }
 
-    /// What to write for a record whose outputs Kafka refuses: DEAD, and a dead letter without the value when it is
-    /// the value that is too large. The headers say where the value can be read.
-    pub fn unwritable(&mut self, work: &Work, reason: Reason) -> Vec<Output> {
+    /// What to write for a record whose output to `topic` Kafka refuses: DEAD, and a dead letter, without the value when
+    /// it is the value that is too large. The headers say where the value can be read.
+    pub fn unwritable(&mut self, work: &Work, reason: Reason, topic: &str) -> Vec<Output> {
         let now = self.clock.now();
         let mut records = self.records.clone();
         let conclusion = Conclusion::without_call(End::Dead, reason, &work.headers);
@@ -294,6 +302,10 @@ impl Clerk {
         let mut outputs =
             written.unwrap_or_else(|_| self.refuse(work, reason, "its outputs are refused by the broker"));
         let grave = self.rules.destinations.grave();
+        // A customer's topic says nothing about ours.
+        if !self.rules.destinations.topics.owns(topic) {
+            return outputs;
+        }
         for output in outputs.iter_mut().filter(|output| output.topic == grave) {
             output.value = None;
         }
@@ -359,7 +371,7 @@ impl Clerk {
 
     fn count_call(&self, provider: &str, result: &Verdict, took: Duration) {
         let outcome = match result {
-            Verdict::Sent { .. } => AttemptOutcome::Sent,
+            Verdict::Sent { .. } | Verdict::Written { .. } => AttemptOutcome::Sent,
             Verdict::Retry { .. } => AttemptOutcome::Retry,
             Verdict::Reject { .. } => AttemptOutcome::Reject,
             Verdict::Halt { .. } => AttemptOutcome::Halt,

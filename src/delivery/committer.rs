@@ -14,7 +14,7 @@ use crate::kafka::{
     ConsumerFault, Ended, Failure, GroupConsumer, Member, Membership, MissingTopics, OutRecord, Position, RecordFault,
     Start, TopicPartition, Transaction, TransactionalProducer,
 };
-use crate::model::Reason;
+use crate::model::{Reason, Topics};
 use crate::telemetry::clock::steady_now;
 use crate::telemetry::metrics::{Histogram, Role, commit_seconds, transaction_aborts};
 
@@ -43,8 +43,15 @@ pub enum Went {
     Through,
     /// It is to be tried again after a pause; [`Committer::is_well`] says when it went through.
     NotYet,
-    /// This completed record cannot be written: replace its outputs, then try again.
-    Unwritable(usize, Reason),
+    /// A completed record cannot be written: replace its outputs, then try again.
+    Unwritable {
+        /// Which of the ledger's.
+        index: usize,
+        /// Why.
+        reason: Reason,
+        /// Where it should have gone.
+        topic: String,
+    },
 }
 
 /// Why commits are of no use any more.
@@ -182,7 +189,12 @@ impl Committer {
         }
         self.in_doubt = true;
         self.failed(&failure);
-        Ok(culprit(&failure, ledger).map_or(Went::NotYet, |(index, reason)| Went::Unwritable(index, reason)))
+        let own = Topics::new(&self.kafka.topic_prefix);
+        Ok(culprit(&failure, ledger, &own).map_or(Went::NotYet, |(index, reason, topic)| Went::Unwritable {
+            index,
+            reason,
+            topic: topic.to_owned(),
+        }))
     }
 
     /// The producer; a new one of the same id when the last one is gone.
@@ -257,18 +269,20 @@ fn send(transaction: &mut Transaction, output: &Output) -> Result<(), Failure> {
     })
 }
 
-/// The completed record whose output is at fault, when it is the record's fault and not the topic's: a topic that is
-/// missing, or may not be written, is for an operator to mend, and everything waits.
-fn culprit(failure: &Failure, ledger: &Ledger) -> Option<(usize, Reason)> {
+/// The completed record whose output is at fault, and its topic, when it is the record's fault and not the topic's: a
+/// topic of ours that is missing is for an operator to mend, and everything waits. A customer's may be missing, and
+/// nobody else waits for it.
+fn culprit<'f>(failure: &'f Failure, ledger: &Ledger, own: &Topics) -> Option<(usize, Reason, &'f str)> {
     let Failure::Record { topic, bytes, why } = failure else { return None };
     let reason = match why {
         RecordFault::TooLarge => Reason::TooLarge,
         RecordFault::Refused => Reason::MessageRefused,
-        RecordFault::TopicMissing => return None,
+        RecordFault::TopicMissing if own.owns(topic) => return None,
+        RecordFault::TopicMissing => Reason::TopicMissing,
     };
     let at_fault = |output: &Output| output.topic == *topic && output.value.as_ref().map_or(0, Vec::len) == *bytes;
     let index = ledger.completed().iter().position(|completed| completed.outputs.iter().any(at_fault))?;
-    Some((index, reason))
+    Some((index, reason, topic))
 }
 
 /// Where the group stands, by partition. What it never committed stands nowhere: none of it was written.
@@ -340,11 +354,21 @@ mod tests {
 
     #[test]
     fn the_record_that_is_too_large_is_found() {
-        assert_eq!(culprit(&failure(RecordFault::TooLarge), &ledger()), Some((1, Reason::TooLarge)));
+        let found = culprit(&failure(RecordFault::TooLarge), &ledger(), &Topics::new(""))
+            .map(|(index, reason, _)| (index, reason));
+        assert_eq!(found, Some((1, Reason::TooLarge)));
     }
 
     #[test]
     fn a_missing_topic_is_nobodys_fault_but_the_operators() {
-        assert_eq!(culprit(&failure(RecordFault::TopicMissing), &ledger()), None);
+        assert_eq!(culprit(&failure(RecordFault::TopicMissing), &ledger(), &Topics::new("")), None);
+    }
+
+    #[test]
+    fn a_customers_topic_that_is_missing_is_its_records_fault() {
+        // Seen from an installation with a prefix, the topic is somebody else's.
+        let missing = failure(RecordFault::TopicMissing);
+        let found = culprit(&missing, &ledger(), &Topics::new("acme."));
+        assert_eq!(found, Some((1, Reason::TopicMissing, "notify.outbound.email.retry.10s")));
     }
 }

@@ -234,6 +234,7 @@ fn check_present(setup: &Setup, topics: &Topics, present: &BTreeMap<String, i32>
         needed.push(topics.suppressions());
     }
     for destinations in &all {
+        needed.extend((destinations.channel == crate::model::Channel::Inbox).then(|| topics.inbox()));
         needed.extend(destinations.inputs());
         needed.push(destinations.grave());
     }
@@ -298,14 +299,15 @@ async fn restore(
     Ok(true)
 }
 
-/// Asks a channel's providers now and then whether they can be reached, and says so in readiness: one is enough.
+/// Asks a channel's providers now and then whether they can be reached, and says so in readiness: one is enough. What is
+/// a customer's own makes no process unready.
 async fn watch(providers: Providers, condition: Condition) {
     loop {
         let mut unreachable = Vec::new();
         for provider in providers.all.iter().filter(|provider| provider.mode == Mode::Live) {
             if let Err(why) = provider.by.check().await {
                 tracing::warn!(channel = %providers.channel, provider = %provider.name, why, "the provider cannot be reached");
-                unreachable.push(why);
+                unreachable.extend(provider.by.is_shared().then_some(why));
             }
         }
         if unreachable.len() < providers.all.len() {

@@ -112,7 +112,7 @@ pub fn heard(verdict: &Verdict) -> Heard {
             reason: reason @ (RateLimited | ProviderBusy | ProviderError | ConnectFailed | Timeout | Interrupted),
             after,
         } => Heard::Strained { reason: *reason, after: *after },
-        Verdict::Sent { .. } | Verdict::Reject { .. } | Verdict::Retry { .. } => Heard::Well,
+        Verdict::Sent { .. } | Verdict::Written { .. } | Verdict::Reject { .. } | Verdict::Retry { .. } => Heard::Well,
     }
 }
 
@@ -162,6 +162,7 @@ impl Attempt<'_> {
             Some(Conclusion { end, reason, code, attempts, provider, pinned: pinned.map(str::to_owned) })
         };
         match result {
+            Verdict::Written { .. } => conclusion(End::Sent(None), Reason::Accepted, made),
             Verdict::Sent { provider_message_id } => conclusion(End::Sent(provider_message_id), Reason::Accepted, made),
             Verdict::Reject { reason } => conclusion(End::Failed, reason, made),
             Verdict::Halt { .. } => None,

@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use crate::channel::Produce;
 use crate::kafka::OwnedRecord;
 use crate::model::{
-    Channel, Class, DeliveryStatus, Endpoint, NotificationId, Outbound, Reason, RecipientKey, Timestamp, Topics,
-    choose_tier, endpoint_hash,
+    Channel, Class, DeliveryStatus, Endpoint, InboxItem, InboxPlace, NotificationId, Outbound, Reason, RecipientKey,
+    Timestamp, Topics, choose_tier, endpoint_hash,
 };
 use crate::wire::{DlqHeaders, Encoders, Origin, ReplayHeaders, TierHeaders, WireError};
 
@@ -51,6 +52,47 @@ impl Destinations {
             End::Sent(_) | End::Failed | End::Expired | End::Cancelled => {}
         }
         Ok(outputs)
+    }
+
+    /// A record that a channel wants in the transaction that says SENT.
+    ///
+    /// # Errors
+    /// [`WireError::Encode`], which tests hold to be impossible.
+    pub fn produced(
+        &self,
+        encoders: &mut Encoders,
+        outbound: &Outbound<'_>,
+        record: Produce,
+        now: Timestamp,
+    ) -> Result<Output, WireError> {
+        let entry = match record {
+            Produce::Topic { topic, key, value, headers } => {
+                return Ok(Output { topic, partition: None, key: Some(key), value: Some(value), headers });
+            }
+            Produce::Inbox(entry) => entry,
+        };
+        let item = InboxItem {
+            notification_id: outbound.notification_id,
+            event_id: outbound.event_id,
+            kind: outbound.kind,
+            tenant: outbound.tenant,
+            user_id: outbound.user_id,
+            category: outbound.category,
+            priority: outbound.priority.as_str(),
+            title: entry.title,
+            body: entry.body,
+            link: entry.link,
+            created_at: now,
+            expires_at: outbound.expires_at,
+        };
+        let recipient = RecipientKey::new(outbound.tenant, outbound.user_id);
+        Ok(Output {
+            topic: self.topics.inbox(),
+            partition: None,
+            key: Some(InboxPlace::item(&recipient, outbound.notification_id).key().into_bytes()),
+            value: Some(encoders.to_vec(&item)?),
+            headers: Vec::new(),
+        })
     }
 
     /// Where dead letters go.
@@ -276,6 +318,7 @@ fn owned(headers: Vec<(&'static str, String)>) -> impl Iterator<Item = (String, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::InboxEntry;
     use crate::delivery::samples;
     use crate::delivery::wake::{Held, Now};
     use crate::model::State;
@@ -329,6 +372,28 @@ mod tests {
         assert_eq!((status.attempt, status.provider, status.run), (1, "smtp", 0));
         assert_eq!((status.provider_message_id, status.code), (Some("q-7"), Some("451")));
         assert_eq!((status.occurred_at, status.next_attempt_at), (NOW, None));
+    }
+
+    #[test]
+    fn an_item_of_the_inbox_is_keyed_by_recipient_and_notification() {
+        let entry =
+            InboxEntry { title: "Shipped".to_owned(), body: "It comes.".to_owned(), link: Some("/o/1".to_owned()) };
+        let outbound = samples::outbound();
+        let mut encoders = Encoders::new(samples::ids());
+        let output = destinations().produced(&mut encoders, &outbound, Produce::Inbox(entry), NOW).unwrap();
+        assert_eq!(output.topic, "notify.inbox");
+        assert_eq!(
+            String::from_utf8(output.key.unwrap()).unwrap(),
+            format!("default/ada/{}", outbound.notification_id)
+        );
+        let mut records = Records::new(std::sync::Arc::new(FixedSchemas::own(samples::ids())));
+        let value = output.value.unwrap();
+        let item = records.inbox_item(&value).unwrap();
+        assert_eq!(
+            (item.title.as_str(), item.body.as_str(), item.link.as_deref()),
+            ("Shipped", "It comes.", Some("/o/1"))
+        );
+        assert_eq!((item.created_at, item.expires_at), (NOW, outbound.expires_at));
     }
 
     #[test]

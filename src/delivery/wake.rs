@@ -114,9 +114,11 @@ impl Turn {
         Turn { channel, waited, run_started: (headers.run > 0).then_some(first_written) }
     }
 
-    /// Whether the chain is asked again: always after a wait or a redrive, and when the decision is old.
+    /// Whether the chain is asked again: always after a wait or a redrive, when the decision is old, and for the inbox,
+    /// where what is written stays: nothing may come there once an erase has emptied it.
     pub fn needs_decision(&self, outbound: &Outbound<'_>, now: Timestamp) -> bool {
-        self.waited || self.run_started.is_some() || now.since(outbound.decided_at) > DECISION_HOLDS
+        let stays = self.channel == Channel::Inbox;
+        stays || self.waited || self.run_started.is_some() || now.since(outbound.decided_at) > DECISION_HOLDS
     }
 
     /// What bounds the run.
@@ -282,6 +284,13 @@ mod tests {
     #[test]
     fn a_decision_that_grew_old_in_the_topic_is_made_anew() {
         assert_eq!(judge(turn(false), &preferences(Vec::new()), 61), "Cancelled(NoEndpoint)");
+    }
+
+    #[test]
+    fn what_comes_into_the_inbox_stays_and_is_decided_anew_however_fresh_the_decision() {
+        let (outbound, just_now) = (samples::outbound(), Timestamp(DECIDED_MS + 1));
+        assert!(Turn { channel: Channel::Inbox, ..turn(false) }.needs_decision(&outbound, just_now));
+        assert!(!turn(false).needs_decision(&outbound, just_now));
     }
 
     #[test]

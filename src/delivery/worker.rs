@@ -433,10 +433,10 @@ impl Running {
                 Ok(true)
             }
             Went::NotYet => Ok(false),
-            Went::Unwritable(index, reason) => {
+            Went::Unwritable { index, reason, topic } => {
                 if let Some(work) = worker.desk.ledger().completed().get(index).map(|done| done.work.clone()) {
                     tracing::error!(at = %work.record.partition, offset = work.record.offset, %reason, "the outputs of a record cannot be written; it goes to the dead letters");
-                    let outputs = worker.clerk.unwritable(&work, reason);
+                    let outputs = worker.clerk.unwritable(&work, reason, &topic);
                     worker.desk.ledger().replace_outputs(index, outputs);
                 }
                 Ok(false)

@@ -12,6 +12,7 @@ use rdkafka::util::Timeout;
 use super::acl::{Kind as On, Operation};
 use super::client::{Context, Diagnostics, Kind, base_config};
 use super::denied::{Denied, Right};
+use super::transaction::{RecordFault, record_fault};
 use crate::config::Kafka;
 
 /// How long one record may take, queueing and retries included.
@@ -60,6 +61,8 @@ pub enum ProduceError {
         topic: String,
         /// The broker's or librdkafka's words and what to do.
         cause: String,
+        /// What is wrong with the record itself, if it is.
+        fault: Option<RecordFault>,
     },
 }
 
@@ -108,6 +111,11 @@ impl Producer {
             .map_err(|(error, _)| self.failed(record.topic, &error))
     }
 
+    /// Whether librdkafka gave it up: it takes nothing any more, and another one has to be made.
+    pub fn is_broken(&self) -> bool {
+        self.inner.client().fatal_error().is_some()
+    }
+
     /// Resolves when the login is refused: a record would only time out.
     async fn login_refused(&self) -> Denied {
         loop {
@@ -137,6 +145,7 @@ impl Producer {
             }
             _ => self.diagnostics.explain(error),
         };
-        ProduceError::Failed { topic: topic.to_owned(), cause }
+        let fault = error.rdkafka_error_code().and_then(record_fault);
+        ProduceError::Failed { topic: topic.to_owned(), cause, fault }
     }
 }

@@ -52,6 +52,9 @@ struct Entry {
     prefix: Option<String>,
     may: Vec<Operation>,
     why: String,
+    /// Only those who have to do with this channel need it.
+    #[serde(default)]
+    channel: Option<Channel>,
 }
 
 static FILE: LazyLock<File> = LazyLock::new(|| {
@@ -68,7 +71,8 @@ pub fn needs(role: Role, config: &Config, channels: &[Channel]) -> Vec<Need> {
     let values = values(config, channels);
     let entries = FILE.roles.get(&role).map_or(&[][..], |entry| &entry.rights);
     let mut all = Vec::new();
-    for entry in entries {
+    let concerned = |entry: &&Entry| entry.channel.is_none_or(|channel| channels.contains(&channel));
+    for entry in entries.iter().filter(concerned) {
         let (template, pattern) = match (&entry.name, &entry.prefix) {
             (Some(name), _) => (name, Pattern::Literal),
             (None, Some(prefix)) => (prefix, Pattern::Prefixed),

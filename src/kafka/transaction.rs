@@ -553,7 +553,7 @@ fn owned_headers(headers: &[(&str, &[u8])]) -> OwnedHeaders {
 }
 
 /// Faults of one record; everything else is the connection's or the transaction's.
-fn record_fault(code: RDKafkaErrorCode) -> Option<RecordFault> {
+pub(super) fn record_fault(code: RDKafkaErrorCode) -> Option<RecordFault> {
     match code {
         RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize => Some(RecordFault::TooLarge),
         RDKafkaErrorCode::UnknownTopicOrPartition

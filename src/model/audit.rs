@@ -19,6 +19,12 @@ pub enum Action {
     SuppressionsAdd,
     /// An address was taken off it.
     SuppressionsLift,
+    /// Items of an inbox were marked as read.
+    InboxRead,
+    /// Items of an inbox were put away.
+    InboxArchive,
+    /// Items of an inbox were taken away.
+    InboxRemove,
     /// Topics were created or changed.
     TopicsApply,
     /// Rights were granted or taken away.

@@ -8,7 +8,7 @@ use super::inputs::{self, Input};
 use super::schemas;
 use super::session::Session;
 use super::topics::{Partitions, desired_of, observe, plan};
-use crate::channel::{self, Providers, Templates};
+use crate::channel::{self, Providers, Surroundings, Templates};
 use crate::config::Config;
 use crate::decide::Zones;
 use crate::kafka::admin::Admin;
@@ -171,7 +171,7 @@ fn policies(config: &Config, findings: &mut Vec<Finding>) -> Option<Policy> {
 
 fn channels(config: &Config, findings: &mut Vec<Finding>) -> Vec<Providers> {
     const CHECK: &str = "channels";
-    match channel::build(&config.channels) {
+    match channel::build_with(&config.channels, &Surroundings::of(&config.kafka)) {
         Ok(channels) if channels.is_empty() => {
             let advice = "add a section like [channels.email] or [channels.webhook] to deliver";
             findings.push(Finding::notice(CHECK, "none is configured", advice));

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod documents;
 pub mod emit;
 pub mod explain;
+pub mod inbox;
 pub mod inputs;
 pub mod prefs;
 pub mod schemas;

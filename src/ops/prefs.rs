@@ -5,10 +5,11 @@ use serde_json::json;
 
 use super::audit::{self, Action};
 use super::documents::{Moment, PreferencesDocument};
+use super::inbox::{self, User};
 use super::session::{OpsError, Session, place};
 use crate::decide::Zones;
 use crate::kafka::producer::{Outgoing, Producer, Written};
-use crate::kafka::reader;
+use crate::kafka::reader::{self, ReadError};
 use crate::model::RecipientKey;
 
 /// Records under way at once.
@@ -135,17 +136,28 @@ pub async fn import(
     Ok(ready.len())
 }
 
-/// Erases a recipient: from then on nothing is sent to them, and compaction removes what was there.
+/// Erases a recipient: from then on nothing is sent to them, what they have in the app is taken away, and compaction
+/// removes what was there.
 ///
 /// # Errors
-/// What Kafka refuses; the audit record is written first.
+/// What Kafka refuses; the audit record is written first. The preferences may be erased all the same, and erasing again
+/// does the rest.
 pub async fn erase(session: &Session, tenant: &str, user_id: &str, reason: Option<&str>) -> Result<Written, OpsError> {
     let key = RecipientKey::new(tenant, user_id);
     let producer = Producer::new(session.kafka())?;
     audit::record(session, &producer, Action::PrefsErase, key.as_str(), reason, serde_json::Value::Null).await?;
     let topic = session.topics.preferences();
     let tombstone = Outgoing { topic: &topic, key: Some(key.as_str().as_bytes()), ..Outgoing::default() };
-    Ok(producer.send(tombstone).await?)
+    let written = producer.send(tombstone).await?;
+    let had = match inbox::find(session, User { tenant, user_id }, None).await {
+        Ok(had) => had,
+        // An installation without inboxes need not have the topic.
+        Err(OpsError::Read(ReadError::NoTopic(_))) => return Ok(written),
+        Err(error) => return Err(error),
+    };
+    let items = had.iter().filter(|place| !place.is_state).count();
+    inbox::remove(session, key.as_str(), &had, reason, json!({ "items": items })).await?;
+    Ok(written)
 }
 
 fn stamp(session: &Session, document: &mut PreferencesDocument) {

@@ -27,3 +27,4 @@ mod stand_in;
 mod support;
 mod suppressions;
 mod table;
+mod topic_channels;

@@ -297,3 +297,42 @@ async fn a_command_without_the_right_says_which() {
     let said = world.expect(&world.run("cli", &["topics", "apply"]), 1);
     assert!(said.contains("User:cli lacks rights on Kafka: "), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customers_topic_without_a_right_waits_for_it_and_stops_nobody() {
+    let Some(world) = World::of("dtopic", Channel::Kafka).await else { return };
+    world.grant_roles(&["deliver=User:deliver"]);
+    let (open, closed) = (world.customers_topic("open").await, world.customers_topic("closed").await);
+    let write = |topic: &str| Right::on(Kind::Topic, topic, Operation::Write);
+    world.grant("User:deliver", &write(&open)).await;
+    let mut deliver = world.start("deliver", "", &["deliver", "--channel", "kafka"]);
+    deliver.logged("partitions assigned").await;
+    let (ada, bob) = (unique(), unique());
+    let to = |user: &str, topic: &str| {
+        let mut item = Mail { user: user.to_owned(), address: topic.to_owned() }.outbound(&world);
+        item["topic"] = json!(world.topics.outbound(Channel::Kafka, Class::Main));
+        with_value(item, json!({"channel": "kafka", "category": "monitoring"}))
+    };
+    world.people_at("kafka", "monitoring", &[(&ada, &closed), (&bob, &open)]).await;
+    world.produce("admin", RecordType::Outbound, &[to(&ada, &closed), to(&bob, &open)]).await;
+    let statuses = world.read_count(&world.topics.delivery_status(), 2).await;
+    let found = |user: &str| {
+        let status = statuses.iter().find(|status| status["value"]["user_id"] == user).unwrap();
+        ["state", "reason"].map(|field| status["value"][field].as_str().unwrap().to_owned())
+    };
+    assert_eq!(
+        (found(&ada), found(&bob)),
+        (["RETRYING", "bad_credentials"].map(str::to_owned), ["SENT", "accepted"].map(str::to_owned))
+    );
+    world.grant("User:deliver", &write(&closed)).await;
+    let statuses = world.read_count(&world.topics.delivery_status(), 3).await;
+    assert_eq!(statuses[2]["value"]["state"], json!("SENT"));
+    assert_eq!(world.read_as("admin", &closed).await.len(), 1);
+    deliver.stop().await;
+}
+
+/// An item whose value has these fields.
+fn with_value(mut item: Value, fields: Value) -> Value {
+    item["value"] = with(item["value"].take(), fields);
+    item
+}

@@ -12,7 +12,7 @@ use notilog::config::{self, Config, FileChoice, LoadOptions};
 use notilog::delivery;
 use notilog::join::PreferencesTable;
 use notilog::kafka::admin::{Admin, TopicSpec};
-use notilog::model::{Class, Policy, Topics};
+use notilog::model::{Channel, Class, Policy, Topics};
 use notilog::ops::schemas;
 use notilog::registry::{Registry, RegistrySchemas};
 use notilog::router;
@@ -119,6 +119,9 @@ telemetry.listen = "127.0.0.1:0"
             topics.dlq_preferences(),
         ];
         names.extend(self.config.router.tiers.iter().map(|delay| topics.retry_events(delay.0)));
+        if self.config.topics.channels.contains(&Channel::Inbox) {
+            names.push(topics.inbox());
+        }
         for channel in self.config.topics.channels.iter().copied() {
             names.extend([Class::Main, Class::Urgent].map(|class| topics.outbound(channel, class)));
             names.extend(self.config.delivery.tiers.iter().map(|delay| topics.outbound_tier(channel, delay.0)));
@@ -133,7 +136,8 @@ telemetry.listen = "127.0.0.1:0"
             if name.contains(".retry.") {
                 config.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
             }
-            let tables = ["notify.preferences", "notify.policies", "notify.inputs", "notify.suppressions"];
+            let tables =
+                ["notify.preferences", "notify.policies", "notify.inbox", "notify.inputs", "notify.suppressions"];
             if tables.iter().any(|table| name.ends_with(table)) {
                 config.insert("cleanup.policy".to_owned(), "compact".to_owned());
             }

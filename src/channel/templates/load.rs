@@ -20,6 +20,10 @@ const KNOWN_FILES: &[&str] = &[
     "email.html",
     "email.subject.txt",
     "email.txt",
+    "inbox.link.txt",
+    "inbox.title.txt",
+    "inbox.txt",
+    "kafka.json",
     "push.json",
     "push.title.txt",
     "push.txt",
@@ -140,6 +144,15 @@ impl Loader {
         }
         if let Some(file) = found.remove("webhook.json") {
             parts.push((Channel::Webhook, Parts::Json { file }));
+        }
+        if let Some(file) = found.remove("kafka.json") {
+            parts.push((Channel::Kafka, Parts::Json { file }));
+        }
+        let (body, link) = (found.remove("inbox.txt"), found.remove("inbox.link.txt"));
+        match found.remove("inbox.title.txt") {
+            Some(title) => parts.push((Channel::Inbox, Parts::Inbox { title, body, link })),
+            None if body.is_none() && link.is_none() => {}
+            None => self.problem(folder, None, "has files of the inbox but no `inbox.title.txt`; add it"),
         }
         match (found.remove("chat.md"), found.remove("chat.txt")) {
             (Some(_), Some(_)) => self.problem(folder, None, "has both `chat.md` and `chat.txt`; remove one of them"),
@@ -315,6 +328,7 @@ mod tests {
             ("j/en/push.title.txt", ""),
             ("k/en/push.txt", ""),
             ("k/en/push.json", "{}"),
+            ("l/en/inbox.txt", ""),
         ]);
         let starts = [
             "a/en: has e-mail files but no `email.subject.txt`",
@@ -328,6 +342,7 @@ mod tests {
             "i/en: has both `chat.md` and `chat.txt`",
             "j/en: has `push.title.txt` but no `push.txt`",
             "k/en: has `push.json` and other push files",
+            "l/en: has files of the inbox but no `inbox.title.txt`",
         ];
         assert_eq!(found.len(), starts.len(), "{found:#?}");
         for (line, start) in found.iter().zip(starts) {

@@ -46,6 +46,7 @@ enum Parts {
     Buttons { message: Box<Parts>, buttons: String },
     Push { title: Option<String>, body: String },
     PushJson { file: String },
+    Inbox { title: String, body: Option<String>, link: Option<String> },
 }
 
 /// What a template may speak of, besides `locale`: the recipient's tag, or that of the text where there is none in his
@@ -72,7 +73,7 @@ impl Templates {
 
     /// Renders `template` for `channel` in the best locale there is: `de-AT`, then `de`, then the default one
     /// (RFC 4647, section 3.4). A webhook without a file of its own gets the envelope that Standard Webhooks
-    /// recommends: id, type, timestamp, data.
+    /// recommends: id, type, timestamp, data; a Kafka topic the event's data.
     ///
     /// # Errors
     /// [`RenderError::Missing`] without such a template, [`RenderError::Failed`] when it does not render with this
@@ -96,6 +97,7 @@ impl Templates {
 
     /// Whether `template` can be rendered for `channel`; for `doctor` and the check of policies.
     pub fn covers(&self, channel: Channel, template: &str) -> bool {
-        self.index.get(template).is_some_and(|channels| channel == Channel::Webhook || channels.contains_key(&channel))
+        let needs_no_file = matches!(channel, Channel::Webhook | Channel::Kafka);
+        self.index.get(template).is_some_and(|channels| needs_no_file || channels.contains_key(&channel))
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Content, Context, Parts, RenderError, Templates, buttons, locale};
 use crate::channel::markup::Document;
-use crate::channel::{EventFacts, Push};
+use crate::channel::{EventFacts, InboxEntry, Push};
 use crate::model::Channel;
 
 /// The most bytes that one file may make; larger than any provider takes.
@@ -55,7 +55,11 @@ pub(super) fn render(
     let channels = templates.index.get(template).ok_or_else(missing)?;
     let data = parse(template, context.data)?;
     let Some(locales) = channels.get(&channel) else {
-        return if channel == Channel::Webhook { envelope(template, context.event, &data) } else { Err(missing()) };
+        return match channel {
+            Channel::Webhook => envelope(template, context.event, &data),
+            Channel::Kafka => Ok(Content::Json(data.to_string())),
+            _ => Err(missing()),
+        };
     };
     let (tag, parts) = locale::fallbacks(locale)
         .chain([templates.default_locale.clone()])
@@ -79,6 +83,15 @@ fn message(templates: &Templates, parts: &Parts, root: &Value) -> Result<Content
         Parts::Markup { file: name, markdown } => {
             let text = file(templates, name, root)?;
             Ok(Content::Markup(if *markdown { Document::markdown(&text) } else { Document::plain(&text) }))
+        }
+        Parts::Inbox { title, body, link } => {
+            let part = |name: &Option<String>| name.as_ref().map(|name| file(templates, name, root)).transpose();
+            let link = part(link)?.map(|link| one_line(&link)).filter(|link| !link.is_empty());
+            Ok(Content::Inbox(InboxEntry {
+                title: one_line(&file(templates, title, root)?),
+                body: part(body)?.unwrap_or_default().trim().to_owned(),
+                link,
+            }))
         }
         Parts::Buttons { message: of, buttons } => {
             let message = message(templates, of, root)?;

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use notilog::config::{self, Config, FileChoice, LoadOptions};
 use notilog::kafka::Right;
 use notilog::kafka::acl::Acl;
-use notilog::kafka::admin::Admin;
+use notilog::kafka::admin::{Admin, TopicSpec};
 use notilog::model::{Channel, Class, Topics};
 use notilog::wire::RecordType;
 use serde_json::{Value, json};
 
 use crate::stand_in::unique;
-use crate::support::{PATIENCE, person, port, registry_port, script_with, writer_ids};
+use crate::support::{PATIENCE, person, port, registry_port, script_with, with, writer_ids};
 
 /// The secured Kafka as `dev/services env --secure` tells it; `None` where it is not up and need not be.
 struct Secured {
@@ -51,29 +51,35 @@ pub struct World {
     pub topics: Topics,
     pub folder: tempfile::TempDir,
     admin: Admin,
+    channel: Channel,
 }
 
 impl World {
     /// All topics, made as an administrator; no rights yet.
     pub async fn new(name: &str) -> Option<World> {
+        World::of(name, Channel::Email).await
+    }
+
+    /// [`World::new`] with another channel than e-mail.
+    pub async fn of(name: &str, channel: Channel) -> Option<World> {
         let secured = Secured::find()?;
         let (topics, folder) = (Topics::new(&format!("s-{name}-{}.", &unique()[..8])), tempfile::tempdir().unwrap());
-        let config = load(&secured, &topics, "admin", "");
+        let config = load(&secured, &topics, channel, "admin");
         writer_ids(&config).await;
         let admin = Admin::new(&config.kafka).unwrap();
-        let world = World { secured, topics, folder, admin };
+        let world = World { secured, topics, folder, admin, channel };
         world.expect(&world.run("admin", &["topics", "apply"]), 0);
         Some(world)
     }
 
     pub fn config(&self, user: &str) -> Config {
-        load(&self.secured, &self.topics, user, "")
+        load(&self.secured, &self.topics, self.channel, user)
     }
 
     /// A user's configuration file, with `more` in place of what it names.
     fn file(&self, user: &str, more: &str) -> PathBuf {
         let path = self.folder.path().join(format!("{user}-{}.toml", unique()));
-        std::fs::write(&path, toml(&self.secured, &self.topics, user, more)).unwrap();
+        std::fs::write(&path, toml(&self.secured, &self.topics, self.channel, user, more)).unwrap();
         path
     }
 
@@ -100,6 +106,14 @@ impl World {
         let mut command = self.command(user, more, arguments);
         let child = command.stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
         Process { child, log, began: Instant::now() }
+    }
+
+    /// A topic that is none of notilog's, without any rights.
+    pub async fn customers_topic(&self, name: &str) -> String {
+        let name = format!("{}customers.{name}", self.topics.prefix());
+        let spec = TopicSpec { name: name.clone(), partitions: 1, replication: 1, config: BTreeMap::new() };
+        self.admin.create(&[&spec]).await.remove(0).unwrap();
+        name
     }
 
     /// Gives the roles their rights, by the program itself.
@@ -159,6 +173,17 @@ impl World {
     pub async fn people(&self, users: &[String]) {
         let item = |user: &String| json!({"topic": self.topics.preferences(), "key": format!("default/{user}"), "value": person(user)});
         self.produce("admin", RecordType::Preferences, &users.iter().map(item).collect::<Vec<_>>()).await;
+    }
+
+    /// People with one endpoint each, who want a category by its channel.
+    pub async fn people_at(&self, channel: &str, category: &str, people: &[(&str, &str)]) {
+        let item = |(user, address): &(&str, &str)| {
+            let endpoint = json!({"channel": channel, "address": address, "verified": true, "label": null});
+            let choice = json!({category: {"enabled": true, "channels": [channel], "digest": null}});
+            let value = with(person(user), json!({"endpoints": [endpoint], "categories": choice}));
+            json!({"topic": self.topics.preferences(), "key": format!("default/{user}"), "value": value})
+        };
+        self.produce("admin", RecordType::Preferences, &people.iter().map(item).collect::<Vec<_>>()).await;
     }
 
     pub async fn read_as(&self, user: &str, topic: &str) -> Vec<Value> {
@@ -256,22 +281,28 @@ impl Drop for Process {
     }
 }
 
-fn load(secured: &Secured, topics: &Topics, user: &str, more: &str) -> Config {
+fn load(secured: &Secured, topics: &Topics, channel: Channel, user: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notilog.toml");
-    std::fs::write(&path, toml(secured, topics, user, more)).unwrap();
+    std::fs::write(&path, toml(secured, topics, channel, user, "")).unwrap();
     let options = LoadOptions { file: FileChoice::At(path), ..LoadOptions::default() };
     config::load(&options).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 /// `more` may hold `password=` or `ca=` lines that stand in place of the user's own.
-fn toml(secured: &Secured, topics: &Topics, user: &str, more: &str) -> String {
+fn toml(secured: &Secured, topics: &Topics, channel: Channel, user: &str, more: &str) -> String {
     let root = env!("CARGO_MANIFEST_DIR");
     let value = |name: &str| more.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
     let password = value("password=").unwrap_or_else(|| format!("${{file:{}}}", secured.users.join(user).display()));
     let ca = value("ca=").unwrap_or_else(|| secured.ca.display().to_string());
     let (prefix, address, registry) = (topics.prefix(), &secured.address, registry_port());
     let smtp = port("NOTILOG_SMTP_PORT", 2525);
+    let provider = match channel {
+        Channel::Kafka => "[channels.kafka]\ntopics = [\"*customers.*\"]".to_owned(),
+        _ => format!(
+            "[channels.email]\nhost = \"127.0.0.1\"\nport = {smtp}\ntls = \"none\"\nfrom = \"Shop <shop@example.com>\""
+        ),
+    };
     format!(
         r#"registry.url = "http://127.0.0.1:{registry}/apis/ccompat/v7"
 policies.dir = "{root}/policies"
@@ -281,7 +312,7 @@ router.tiers = ["10s"]
 delivery.tiers = ["10s"]
 delivery.grace = "5s"
 topics.domains = ["shop"]
-topics.channels = ["email"]
+topics.channels = ["{channel}"]
 
 [kafka]
 bootstrap_servers = "{address}"
@@ -294,11 +325,7 @@ topic_prefix = "{prefix}"
 "sasl.password" = "{password}"
 "ssl.ca.location" = "{ca}"
 
-[channels.email]
-host = "127.0.0.1"
-port = {smtp}
-tls = "none"
-from = "Shop <shop@example.com>"
+{provider}
 "#
     )
 }
