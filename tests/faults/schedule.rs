@@ -16,11 +16,11 @@ use crate::scene::Seed;
 
 /// Where a router can be killed, between how many passes the kill may come, and how often it is drawn.
 const POINTS: [(Point, Range<u64>, u64); 11] = [
-    (Point::Begun, 2..16, 2),
-    (Point::MidProduce, 20..200, 4),
-    (Point::Drained, 2..16, 3),
-    (Point::OffsetsSent, 2..16, 4),
-    (Point::Committed, 2..16, 4),
+    (Point::Begun, 2..10, 2),
+    (Point::MidProduce, 20..120, 4),
+    (Point::Drained, 2..10, 3),
+    (Point::OffsetsSent, 2..10, 4),
+    (Point::Committed, 2..10, 4),
     (Point::Aborting, 1..2, 1),
     (Point::Aborted, 1..2, 1),
     (Point::Rewinding, 1..2, 1),
@@ -114,13 +114,13 @@ fn drawn<T>(seed: &mut Seed, of: &[T], weight: impl Fn(&T) -> u64) -> usize {
 fn life(seed: &mut Seed) -> Life {
     let millis = |seed: &mut Seed, range: Range<u64>| Duration::from_millis(seed.between(range.start, range.end));
     let fate = match seed.between(0, 100) {
-        0..80 => {
+        0..88 => {
             let (point, passes, _) = &POINTS[drawn(seed, &POINTS, |(_, _, weight)| *weight)];
             let soon = *point == Point::OffsetsSent && seed.between(0, 2) == 0;
             Fate::KilledAt { point: *point, pass: seed.between(passes.start, passes.end), soon }
         }
-        80..88 => Fate::Killed { after: millis(seed, 0..4_000) },
-        88..94 => Fate::Stopped { after: millis(seed, 500..3_000), span: millis(seed, 200..13_000) },
+        88..93 => Fate::Killed { after: millis(seed, 0..4_000) },
+        93..97 => Fate::Stopped { after: millis(seed, 500..3_000), span: millis(seed, 200..13_000) },
         _ => Fate::Told { after: millis(seed, 500..4_000) },
     };
     Life { fate, is_static: seed.between(0, 8) > 0 }
