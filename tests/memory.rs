@@ -1,5 +1,5 @@
-//! What a table's rows cost, measured at the allocator and not by the table's own account: at most
-//! 1.1 × (bytes of keys and values + 48 B a key), before and after churn.
+//! What is held in memory, measured at the allocator: a table's rows cost at most 1.1 × (bytes of keys and values + 48 B a
+//! key), before and after churn, not only by the table's own account; what metrics hold does not grow with use.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 #![expect(unsafe_code, reason = "an allocator that counts is an unsafe trait")]
@@ -8,6 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use notilog::kafka::table::Rows;
+use notilog::telemetry::metrics;
 
 /// Counts what each thread holds, as a usual allocator would round it.
 struct Counting;
@@ -127,4 +128,20 @@ fn rows_of_every_size_stay_within_the_bound() {
         }
         within_bound(&format!("values from {length} B"), &rows, before);
     }
+}
+
+/// A sample is eight bytes; a router takes one for each decision.
+#[test]
+fn samples_of_histograms_that_nobody_scrapes_do_not_pile_up() {
+    const SAMPLES: isize = 50_000;
+    let exposition = metrics::install().unwrap();
+    let latency = metrics::decision_latency();
+    let round = || {
+        (0..SAMPLES).for_each(|_| latency.record(0.1));
+        exposition.keep_up();
+        held()
+    };
+    let early = (0..3).fold(0, |_, _| round());
+    let late = (0..20).fold(0, |_, _| round());
+    assert!(late - early < SAMPLES * 8 * 2, "{} bytes more after twenty rounds", late - early);
 }

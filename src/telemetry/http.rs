@@ -3,6 +3,7 @@
 //! `/healthz` says that the process answers; `/readyz` that it does its work.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -15,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::health::Readiness;
 use super::metrics::Exposition;
+
+/// How often the samples of histograms are put into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The address that metrics and health were to be served at is taken or not ours.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +55,24 @@ pub async fn serve(
     let listener = tokio::net::TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let task = tokio::spawn(async move {
+        let upkeep = tokio::spawn(keep_up(exposition.clone()));
         let served =
             axum::serve(listener, routes(readiness, exposition)).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = served.await {
+        let served = served.await;
+        upkeep.abort();
+        if let Err(error) = served {
             tracing::error!(%error, %address, "metrics and health are no longer served");
         }
     });
     Ok(Server { address, task })
+}
+
+/// Whether anyone asks for the metrics or not.
+async fn keep_up(exposition: Exposition) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        exposition.keep_up();
+    }
 }
 
 fn routes(readiness: Readiness, exposition: Exposition) -> Router {

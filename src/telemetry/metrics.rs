@@ -141,8 +141,14 @@ pub struct Exposition(PrometheusHandle);
 impl Exposition {
     /// In Prometheus' text format.
     pub fn render(&self) -> String {
-        self.0.run_upkeep();
+        self.keep_up();
         self.0.render()
+    }
+
+    /// Puts the samples of histograms into their buckets. Until someone does, each sample stays in memory, so that a
+    /// process that nobody scrapes would grow with what it does.
+    pub fn keep_up(&self) {
+        self.0.run_upkeep();
     }
 }
 
