@@ -110,7 +110,11 @@ impl World {
 
     pub fn table_settings(&self, with_snapshot: bool) -> TableSettings {
         let dir = self.config.state.dir.clone().unwrap();
-        let snapshot = with_snapshot.then(|| SnapshotSettings { dir, interval: Duration::from_secs(3_600) });
+        let snapshot = with_snapshot.then(|| SnapshotSettings {
+            dir,
+            name: self.topics.preferences(),
+            interval: Duration::from_secs(3_600),
+        });
         TableSettings { snapshot, ..TableSettings::new(self.topics.preferences(), "bench", Clock::system()) }
     }
 

@@ -49,7 +49,7 @@ pub(super) async fn show_restore(preferences: PreferencesTable) {
     }
     let mut bar: Option<ProgressBar> = None;
     loop {
-        match preferences.get().and_then(|table| table.restoring()) {
+        match preferences.restoring() {
             Some(report) => {
                 let bar = bar.get_or_insert_with(restore_bar);
                 bar.set_length(report.total);

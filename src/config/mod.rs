@@ -25,6 +25,6 @@ pub use push::{Apns, Fcm, Push, WebPush};
 pub use sms::{Meaning, Preset, Smpp, Sms, SmsHttp};
 pub use types::{
     Breaker, Channels, Chat, Config, Delay, Delivery, Email, Inbox, Kafka, KafkaCluster, KafkaTopics, LogFormat,
-    Policies, Registry, Router, Secret, Source, State, Suppressions, Telegram, Telemetry, Templates, TlsMode,
-    TopicSettings, Webhook,
+    Policies, Registry, Router, Secret, Source, State, Suppressions, TableMode, Telegram, Telemetry, Templates,
+    TlsMode, TopicSettings, Webhook,
 };

@@ -104,6 +104,7 @@ pub(super) static ROOT: Shape = Shape::Section(&[
             must("hold_share_percent", Shape::Whole(1, 100)),
             must("hold_window", Shape::Delay(1_000)),
             must("static_membership", Shape::Flag),
+            must("table", Shape::Choice(|| vec!["whole", "co-partitioned"])),
         ]),
     ),
     must(

@@ -110,6 +110,19 @@ pub struct Router {
     pub hold_share_percent: u32,
     /// See [`Router::hold_share_percent`].
     pub hold_window: Delay,
+    /// How much of the preferences table a process holds.
+    pub table: TableMode,
+}
+
+/// How much of the preferences table a router holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TableMode {
+    /// All of it: any event may come to any process.
+    Whole,
+    /// What belongs to its partitions of the events, which have to be keyed by recipient, in topics with as many
+    /// partitions as `notify.preferences`.
+    CoPartitioned,
 }
 
 /// The delivery role.

@@ -18,7 +18,8 @@ pub struct EventVerdict {
 }
 
 impl EventVerdict {
-    fn rejected(reason: Reason) -> Self {
+    /// The event is refused by rule 1.
+    pub fn rejected(reason: Reason) -> Self {
         EventVerdict { verdict: Verdict::Rejected, reason, rule: Rule::Valid }
     }
 
@@ -39,6 +40,7 @@ impl EventVerdict {
                 | Reason::NoRecipients
                 | Reason::UnknownChannel
                 | Reason::InvalidData
+                | Reason::NotKeyedByRecipient
         )
     }
 }

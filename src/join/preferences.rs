@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Kafka};
+use crate::kafka::table::Report;
 use crate::kafka::{Table, TableError, TableGuard, TableSettings, TableState};
 use crate::model::Topics;
 use crate::telemetry::clock::Clock;
@@ -15,6 +16,8 @@ use crate::telemetry::health::Condition;
 
 /// What metrics call the table.
 const NAME: &str = "notify.preferences";
+/// What they call the router's, when it holds a part of the topic only.
+const PART_NAME: &str = "notify.preferences.part";
 /// How often readiness is told of a restore.
 const TELL: Duration = Duration::from_millis(20);
 /// How often it is told of a table that is restored: it may have been begun anew.
@@ -22,7 +25,14 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Where the roles of a process find their one table; cheap to clone.
 #[derive(Clone, Default)]
-pub struct PreferencesTable(Arc<Mutex<Option<Shared>>>);
+pub struct PreferencesTable(Arc<Mutex<Tables>>);
+
+#[derive(Default)]
+struct Tables {
+    whole: Option<Shared>,
+    /// The router's, when it holds a part of the topic only.
+    part: Option<Table>,
+}
 
 /// A table that some role began; its threads live as long as one of them holds it.
 struct Shared {
@@ -45,26 +55,43 @@ impl PreferencesTable {
     /// # Errors
     /// As [`Table::start`].
     pub fn hold(&self, config: &Config, clock: &Clock, restored: &Condition) -> Result<Held, TableError> {
-        let mut current = self.0.lock();
-        let held = current.as_ref().and_then(|shared| Some((shared.table.clone(), shared.guard.upgrade()?)));
+        let whole = &mut self.0.lock().whole;
+        let held = whole.as_ref().and_then(|shared| Some((shared.table.clone(), shared.guard.upgrade()?)));
         let (table, guard) = match held {
             Some(held) => held,
             None => {
-                let topic = Topics::new(&config.kafka.topic_prefix).preferences();
-                let settings = TableSettings::new(topic, NAME, clock.clone()).kept_in(&config.state);
-                let (table, guard) = Table::start(&config.kafka, settings)?;
+                let (table, guard) = Table::start(&config.kafka, settings(config, clock, NAME))?;
                 let guard = Arc::new(guard);
-                *current = Some(Shared { table: table.clone(), guard: Arc::downgrade(&guard) });
+                *whole = Some(Shared { table: table.clone(), guard: Arc::downgrade(&guard) });
                 (table, guard)
             }
         };
         Ok(Held::new(table, guard, restored))
     }
 
-    /// The table, if a role was given it.
-    pub fn get(&self) -> Option<Table> {
-        self.0.lock().as_ref().map(|shared| shared.table.clone())
+    /// Takes hold of a table of the router's alone, which holds only the partitions that its shards
+    /// [want](Table::want). Otherwise as [`PreferencesTable::hold`].
+    ///
+    /// # Errors
+    /// As [`Table::start`].
+    pub fn hold_part(&self, config: &Config, clock: &Clock, restored: &Condition) -> Result<Held, TableError> {
+        let settings = settings(config, clock, PART_NAME).in_part(&config.router.instance);
+        let held = Held::start(&config.kafka, settings, restored)?;
+        self.0.lock().part = Some(held.table.clone());
+        Ok(held)
     }
+
+    /// How far the restore of a table is that some role was given; `None` when none is being restored.
+    pub fn restoring(&self) -> Option<Report> {
+        let tables = self.0.lock();
+        let whole = tables.whole.as_ref().map(|shared| &shared.table);
+        whole.into_iter().chain(&tables.part).find_map(Table::restoring)
+    }
+}
+
+fn settings(config: &Config, clock: &Clock, name: &str) -> TableSettings {
+    let topic = Topics::new(&config.kafka.topic_prefix).preferences();
+    TableSettings::new(topic, name, clock.clone()).kept_in(&config.state)
 }
 
 impl Held {

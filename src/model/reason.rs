@@ -28,6 +28,9 @@ vocabulary! {
         Unsupported = "unsupported",
         /// The source may not claim this tenant, category or priority.
         NotAllowed = "not_allowed",
+        /// The record is not keyed by its one recipient, or not in that key's partition, and the router holds only the
+        /// preferences of its partitions.
+        NotKeyedByRecipient = "not_keyed_by_recipient",
         // Rules 2 to 13.
         /// Past `expires_at`, or older than the category's `max_age`.
         Expired = "expired",

@@ -155,6 +155,9 @@ fn meaning(reason: Open<'_, Reason>) -> &'static str {
         Reason::TooManyRecipients => "The event names more than 1,000 recipients.",
         Reason::Unsupported => "The event names an audience; groups are not expanded yet.",
         Reason::NotAllowed => "No entry of [[sources]] lets this topic claim the tenant, category and priority.",
+        Reason::NotKeyedByRecipient => {
+            "The router holds only the preferences of its partitions, and the record was not keyed by its one recipient."
+        }
         Reason::Expired => "The event came past its expires_at, or is older than its category's max_age.",
         Reason::UnknownRecipient => "There is no preferences record for the recipient.",
         Reason::Erased => "The recipient's preferences were erased.",

@@ -15,12 +15,13 @@ mod shard;
 mod standing;
 mod supervisor;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Delay};
+use crate::config::{Config, Delay, TableMode};
 use crate::decide::Zones;
 use crate::join::{Held, PreferencesTable};
 use crate::kafka::admin::{Admin, AdminError};
@@ -68,6 +69,20 @@ pub enum RouterError {
     /// Topics that it writes or reads do not exist.
     #[error("these topics do not exist: {}; run `notilog topics apply`", .0.join(", "))]
     TopicsMissing(Vec<String>),
+    /// The table cannot be held in part.
+    #[error(
+        "router.table = \"co-partitioned\" needs as many partitions in every topic of events as `{table}` has ({partitions}): \
+         {}; give them as many, or set router.table = \"whole\"",
+        .others.iter().map(|(topic, count)| format!("`{topic}` has {count}")).collect::<Vec<_>>().join(", ")
+    )]
+    NotCoPartitioned {
+        /// The preferences topic.
+        table: String,
+        /// How many partitions that one has.
+        partitions: i32,
+        /// The topics that have fewer or more.
+        others: Vec<(String, i32)>,
+    },
     /// Kafka cannot be asked.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -126,7 +141,10 @@ async fn route(setup: Setup, conditions: Conditions) -> Result<(), RouterError> 
     let setup = Setup { stop: rights.stop(), ..setup };
     let missing = check_topics(&setup.config, &topics).await?;
     keep_policy(&setup.config, &topics, &setup.policy).await?;
-    let held = setup.preferences.hold(&setup.config, &setup.clock, &conditions.restored)?;
+    let held = match setup.config.router.table {
+        TableMode::Whole => setup.preferences.hold(&setup.config, &setup.clock, &conditions.restored)?,
+        TableMode::CoPartitioned => setup.preferences.hold_part(&setup.config, &setup.clock, &conditions.restored)?,
+    };
     let (suppressions, list_guard) =
         SuppressionList::start(&setup.config.kafka, &setup.config.suppressions, setup.clock.clone())?;
     let settings = TableSettings::new(topics.inputs(), "notify.inputs", setup.clock.clone());
@@ -167,6 +185,9 @@ async fn check_topics(config: &Config, topics: &Topics) -> Result<MissingTopics,
     if !missing.is_empty() {
         return Err(RouterError::TopicsMissing(missing));
     }
+    if config.router.table == TableMode::CoPartitioned {
+        check_partitions(topics, &present)?;
+    }
     let (names, absent) = (output_topics(config, topics), MissingTopics::default());
     for channel in Channel::ALL {
         let lacking: Vec<&str> = names.of(*channel).filter(|topic| !present.contains_key(*topic)).collect();
@@ -179,6 +200,19 @@ async fn check_topics(config: &Config, topics: &Topics) -> Result<MissingTopics,
         }
     }
     Ok(absent)
+}
+
+/// Every topic of events has as many partitions as the preferences, so that one key is in the same partition of each.
+fn check_partitions(topics: &Topics, present: &BTreeMap<String, i32>) -> Result<(), RouterError> {
+    let (table, events, tiers) = (topics.preferences(), topics.events_prefix(), topics.named("notify.retry.events."));
+    let partitions = present.get(&table).copied().unwrap_or(0);
+    let is_input = |topic: &str| topic.starts_with(&events) || topic.starts_with(&tiers);
+    let others: Vec<(String, i32)> = present
+        .iter()
+        .filter(|(topic, count)| is_input(topic) && **count != partitions)
+        .map(|(topic, count)| (topic.clone(), *count))
+        .collect();
+    if others.is_empty() { Ok(()) } else { Err(RouterError::NotCoPartitioned { table, partitions, others }) }
 }
 
 /// Where outputs go.

@@ -177,6 +177,10 @@ impl Pipeline {
             Ok(category) => category,
             Err(verdict) => return self.refused_event(transaction, input, &event, verdict),
         };
+        if self.table.is_in_part() && !self.is_at_home(input, &event) {
+            let verdict = EventVerdict::rejected(Reason::NotKeyedByRecipient);
+            return self.refused_event(transaction, input, &event, verdict);
+        }
         let occasion = Occasion {
             event: &event,
             category,
@@ -186,6 +190,16 @@ impl Pipeline {
             grace_until: tier.not_before.unwrap_or(now.plus(rules.grace)),
         };
         self.tell_all(transaction, input, &occasion, &tier)
+    }
+
+    /// Whether the recipient's preferences are where the record is: it has one recipient, is keyed by them, and lies in
+    /// the partition of that key.
+    fn is_at_home(&mut self, input: &Input<'_>, event: &Event<'_>) -> bool {
+        let mut told = recipients(event);
+        let (Some((_, user)), None) = (told.next(), told.next()) else { return false };
+        self.key.set(event.tenant, user);
+        let key = self.key.as_str().as_bytes();
+        input.key == Some(key) && self.table.home(key) == Some(input.partition)
     }
 
     /// Decides for every recipient and writes what follows, the decision last.

@@ -11,8 +11,10 @@
 //! | `shard` | the loop: poll, process, commit, recover |
 //! | `shard/partitions` | which partitions, from where: rebalances, beginnings, going back |
 //! | `shard/holds` | topics of which nothing more is taken |
+//! | `shard/awaiting` | partitions that wait for their part of the preferences table |
 //! | `shard/end` | why a shard ended |
 
+mod awaiting;
 mod end;
 mod holds;
 mod partitions;
@@ -38,6 +40,7 @@ use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::faults::{self, Breakage};
 use crate::telemetry::metrics::RouterWait;
 
+use awaiting::Awaiting;
 pub use end::ShardEnd;
 use holds::Holds;
 
@@ -119,6 +122,7 @@ struct Running {
     /// Beginnings that are not committed yet.
     firsts: BTreeMap<TopicPartition, (i64, First)>,
     holds: Holds,
+    awaiting: Awaiting,
 }
 
 impl Shard {
@@ -137,6 +141,7 @@ impl Shard {
             owned: BTreeMap::new(),
             firsts: BTreeMap::new(),
             holds,
+            awaiting: Awaiting::default(),
         };
         match running.work() {
             Err(end) => end,
@@ -158,6 +163,7 @@ impl Running {
             self.take_due()?;
             self.place()?;
             self.follow_holds()?;
+            self.follow_table()?;
             if self.is_full() {
                 self.commit()?;
             }
@@ -168,10 +174,12 @@ impl Running {
     /// One poll and what follows from it.
     fn step(&mut self) -> Result<(), ShardEnd> {
         let timeout = poll_timeout(self.batch.opened(), steady_now(), self.shard.commit_interval, IDLE, DRY);
-        let Running { shard, stage, batch, bisection, holds, .. } = self;
+        let Running { shard, stage, batch, bisection, holds, awaiting, .. } = self;
         let result = match shard.consumer.poll(timeout) {
-            // Fetched before the topic was held; it comes again when it goes on.
-            Polled::Record(record) if holds.holds(record.topic()) => return Ok(()),
+            // Fetched before its partition was stopped; it comes again when that goes on.
+            Polled::Record(record) if holds.holds(record.topic()) || awaiting.awaits(record.partition()) => {
+                return Ok(());
+            }
             Polled::Record(record) => {
                 let input = Input::from(&record);
                 process(&mut shard.pipeline, stage, batch, bisection, &input).map(|()| {
@@ -390,14 +398,18 @@ impl Running {
     }
 
     fn is_table_fresh(&self) -> Result<bool, ShardEnd> {
-        let tables =
-            [("preferences table", self.shard.table.state()), ("suppression list", self.shard.suppressions.state())];
-        for (name, state) in tables {
-            match state {
-                TableState::Live { behind } if behind <= TABLE_LAG => {}
-                TableState::Restoring { .. } if faults::broken(Breakage::UnrestoredTable) => {}
-                TableState::Live { .. } | TableState::Restoring { .. } => return Ok(false),
-                TableState::Failed(why) => return Err(ShardEnd::Table(format!("the {name} failed: {why}"))),
+        let suppressions = match self.shard.suppressions.state() {
+            TableState::Live { behind } => Ok(Some(behind)),
+            TableState::Restoring { .. } => Ok(None),
+            TableState::Failed(why) => Err(why),
+        };
+        let tables = [("preferences table", self.shard.table.behind()), ("suppression list", suppressions)];
+        for (name, behind) in tables {
+            match behind {
+                Ok(Some(behind)) if behind <= TABLE_LAG => {}
+                Ok(None) if faults::broken(Breakage::UnrestoredTable) => {}
+                Ok(_) => return Ok(false),
+                Err(why) => return Err(ShardEnd::Table(format!("the {name} failed: {why}"))),
             }
         }
         Ok(true)

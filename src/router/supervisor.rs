@@ -14,7 +14,7 @@ use super::pipeline::{Pipeline, Rules};
 use super::placing::Places;
 use super::shard::{Shard, ShardEnd};
 use super::{Setup, input, output_topics, rules};
-use crate::config::Delay;
+use crate::config::{Delay, TableMode};
 use crate::kafka::{Assignor, ConsumerFault, GroupConsumer, MissingTopics, Settings, Table, TransactionalProducer};
 use crate::model::Topics;
 use crate::suppression::SuppressionList;
@@ -213,7 +213,10 @@ impl Plan<'_> {
                 topics: &inputs,
                 name: &id,
                 is_static: config.router.static_membership,
-                assignor: Assignor::CooperativeSticky,
+                assignor: match config.router.table {
+                    TableMode::Whole => Assignor::CooperativeSticky,
+                    TableMode::CoPartitioned => Assignor::Range,
+                },
                 queue_kib: config.router.queue_kib,
                 split: input::is_event_tier,
             })?;

@@ -7,6 +7,7 @@
 mod channels;
 mod chat;
 mod cli;
+mod co_partitioned;
 mod consuming;
 mod delivery;
 mod delivery_kill;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{PATIENCE, World, kafka_port, person};
 
+mod part;
 mod snapshot;
 
 fn kafka() -> Kafka {

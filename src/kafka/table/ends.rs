@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 /// A partition that seems behind, though its fetcher said that it is at its end, is to be fetched anew after so long.
 const DOUBT: Duration = Duration::from_millis(300);
 
-/// All partitions of one topic.
+/// All partitions of one topic; `None` those that are not read.
 #[derive(Debug, Default)]
-pub(super) struct Ends(Vec<Part>);
+pub(super) struct Ends(Vec<Option<Part>>);
 
 #[derive(Debug)]
 struct Part {
@@ -62,9 +62,18 @@ impl Part {
 }
 
 impl Ends {
-    /// One partition more, to be read from `next` on, whose log ends at `goal` now.
-    pub(super) fn add(&mut self, next: i64, goal: i64, now: Instant) {
-        self.0.push(Part {
+    /// Of a topic with so many partitions, none of which is read.
+    pub(super) fn of(partitions: usize) -> Self {
+        Ends((0..partitions).map(|_| None).collect())
+    }
+
+    /// A partition is read from `next` on; its log ends at `goal` now.
+    pub(super) fn take(&mut self, partition: i32, next: i64, goal: i64, now: Instant) {
+        let Ok(at) = usize::try_from(partition) else { return };
+        if self.0.len() <= at {
+            self.0.resize_with(at + 1, || None);
+        }
+        self.0[at] = Some(Part {
             next,
             goal,
             restored: next >= goal,
@@ -76,9 +85,35 @@ impl Ends {
         });
     }
 
-    /// How many partitions are read.
+    /// A partition is read no more.
+    pub(super) fn leave(&mut self, partition: i32) {
+        if let Some(part) = usize::try_from(partition).ok().and_then(|at| self.0.get_mut(at)) {
+            *part = None;
+        }
+    }
+
+    /// How many partitions the topic has.
     pub(super) fn partitions(&self) -> i32 {
         i32::try_from(self.0.len()).unwrap_or(i32::MAX)
+    }
+
+    /// Whether a partition is read.
+    pub(super) fn reads(&self, partition: i32) -> bool {
+        usize::try_from(partition).ok().and_then(|at| self.0.get(at)).is_some_and(Option::is_some)
+    }
+
+    /// Whether a partition was read to its end once.
+    pub(super) fn is_restored(&self, partition: i32) -> bool {
+        usize::try_from(partition).ok().and_then(|at| self.0.get(at)?.as_ref()).is_some_and(|part| part.restored)
+    }
+
+    /// The partitions that are read.
+    pub(super) fn read_ones(&self) -> impl Iterator<Item = i32> {
+        self.parts().map(|(partition, _)| partition)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = (i32, &Part)> {
+        (0..).zip(&self.0).filter_map(|(partition, part)| Some((partition, part.as_ref()?)))
     }
 
     /// The record at `offset` was read and applied.
@@ -111,31 +146,38 @@ impl Ends {
         part.settle();
     }
 
-    /// Every partition was read to its end once.
+    /// Every partition that is read was read to its end once.
     pub(super) fn all_restored(&self) -> bool {
-        self.0.iter().all(|part| part.restored)
+        self.parts().all(|(_, part)| part.restored)
     }
 
     /// Since when some partition is behind; `None` when all are at their ends.
     pub(super) fn behind_since(&self) -> Option<Instant> {
-        self.0.iter().filter_map(Part::behind_since).min()
+        self.parts().filter_map(|(_, part)| part.behind_since()).min()
+    }
+
+    /// Since when some partition that was read to its end once is behind; what is being restored does not count.
+    pub(super) fn restored_behind_since(&self) -> Option<Instant> {
+        self.parts().filter(|(_, part)| part.restored).filter_map(|(_, part)| part.behind_since()).min()
     }
 
     /// Offsets up to where the logs ended when reading began.
     pub(super) fn left(&self) -> u64 {
-        self.0.iter().map(Part::left).sum()
+        self.parts().map(|(_, part)| part.left()).sum()
     }
 
-    /// The offset to go on from, of each partition.
-    pub(super) fn positions(&self, out: &mut Vec<Option<i64>>) {
+    /// The offset to go on from, of each partition that was read to its end once, or else is asked for all the same.
+    pub(super) fn positions(&self, restored_only: bool, out: &mut Vec<Option<i64>>) {
+        let known = |part: &&Part| part.restored || !restored_only;
         out.clear();
-        out.extend(self.0.iter().map(|part| Some(part.next)));
+        out.extend(self.0.iter().map(|part| part.as_ref().filter(known).map(|part| part.next)));
     }
 
     /// Partitions to fetch anew, and from where: their logs go on and the fetcher said nothing of it. It hangs, or what
     /// is left are transaction markers that it passed before their end was seen here. Each is named once for an end.
     pub(super) fn doubtful(&mut self, now: Instant) -> Vec<(i32, i64)> {
-        let doubtful = |(partition, part): (usize, &mut Part)| {
+        let doubtful = |(partition, part): (usize, &mut Option<Part>)| {
+            let part = part.as_mut()?;
             let (_, since) = part.unreached.filter(|_| part.at_end && !part.doubted)?;
             if now.saturating_duration_since(since) < DOUBT {
                 return None;
@@ -147,7 +189,7 @@ impl Ends {
     }
 
     fn part(&mut self, partition: i32) -> Option<&mut Part> {
-        self.0.get_mut(usize::try_from(partition).ok()?)
+        self.0.get_mut(usize::try_from(partition).ok()?)?.as_mut()
     }
 }
 
@@ -164,8 +206,8 @@ mod tests {
     impl Two {
         fn new() -> Self {
             let (mut ends, start) = (Ends::default(), steady_now());
-            ends.add(0, 3, start);
-            ends.add(5, 5, start);
+            ends.take(0, 0, 3, start);
+            ends.take(1, 5, 5, start);
             Two { ends, start }
         }
 
@@ -252,6 +294,29 @@ mod tests {
         }
         let behind = 4_999 - two.behind_since().unwrap();
         assert!((400..=1_000).contains(&behind), "{behind}");
+    }
+
+    #[test]
+    fn what_is_not_read_is_neither_waited_for_nor_behind_and_has_no_position() {
+        let (mut ends, start) = (Ends::of(3), steady_now());
+        assert!(ends.all_restored());
+        ends.take(2, 0, 4, start);
+        ends.asked(0, 100, start);
+        assert_eq!((ends.all_restored(), ends.left(), ends.partitions()), (false, 4, 3));
+        assert_eq!(ends.restored_behind_since(), None, "it is being restored");
+        let positions = |ends: &Ends, restored_only| {
+            let mut out = Vec::new();
+            ends.positions(restored_only, &mut out);
+            out
+        };
+        assert_eq!(positions(&ends, true), [None, None, None]);
+        assert_eq!(positions(&ends, false), [None, None, Some(0)]);
+        (0..4).for_each(|offset| ends.read(2, offset));
+        assert_eq!(positions(&ends, true), [None, None, Some(4)]);
+        assert!(ends.is_restored(2) && !ends.is_restored(0));
+        assert!(ends.restored_behind_since().is_some(), "librdkafka did not tell its end");
+        ends.leave(2);
+        assert_eq!((ends.read_ones().count(), ends.behind_since()), (0, None));
     }
 
     #[test]

@@ -11,15 +11,19 @@
 //! | `watch` | asks where the log ends and whether partitions were added |
 //! | `facts` | what the cluster says of the topic: settings, identity |
 //! | `snapshot` | the table on local disk, for a quick start |
+//! | `part` | which partitions are held, when not all are |
 //! | `ends`, `progress` | how far it is from the log's end, and how others hear of it |
 //!
 //! A key that has records in two partitions, because partitions were added, counts by the record with the newer
 //! timestamp. An erase is remembered for the topic's `delete.retention.ms` after its record's timestamp, as long as the
 //! topic itself keeps it; then the key is as if it had never been.
+//!
+//! A table may hold a part of its topic only: the partitions that its owners want, from when they are restored.
 
 mod arena;
 mod ends;
 mod facts;
+mod part;
 mod progress;
 mod reader;
 mod row;
@@ -28,6 +32,7 @@ mod shard;
 mod snapshot;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +49,7 @@ use parking_lot::Mutex;
 use crate::config;
 use crate::model::Timestamp;
 use crate::telemetry::clock::Clock;
+use part::Parts;
 use progress::Progress;
 use reader::Reader;
 
@@ -108,6 +114,8 @@ pub enum Origin {
 pub struct SnapshotSettings {
     /// The folder; made if it is not there.
     pub dir: PathBuf,
+    /// The file's name without its ending: the topic's, and whatever else tells the table from others in the folder.
+    pub name: String,
     /// Between two snapshots.
     pub interval: Duration,
 }
@@ -125,21 +133,34 @@ pub struct TableSettings {
     pub refresh: Duration,
     /// None is kept when not set.
     pub snapshot: Option<SnapshotSettings>,
+    /// Whether only those partitions are held that someone [wants](Table::want).
+    pub in_part: bool,
 }
 
 impl TableSettings {
     /// As the configuration has it: with a snapshot where there is a folder for it.
     #[must_use]
     pub fn kept_in(mut self, state: &config::State) -> Self {
-        let settings = |dir: &PathBuf| SnapshotSettings { dir: dir.clone(), interval: state.snapshot_interval.0 };
-        self.snapshot = state.dir.as_ref().map(settings);
+        let (name, interval) = (self.topic.clone(), state.snapshot_interval.0);
+        self.snapshot = state.dir.clone().map(|dir| SnapshotSettings { dir, name, interval });
+        self
+    }
+
+    /// Holding only the partitions that someone [wants](Table::want). `instance` tells its snapshot from those of other
+    /// processes, which hold other partitions.
+    #[must_use]
+    pub fn in_part(mut self, instance: &str) -> Self {
+        self.in_part = true;
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.name = format!("{}.{instance}", self.topic);
+        }
         self
     }
 
     /// A table of `topic` under the metrics' label `name`.
     pub fn new(topic: impl Into<String>, name: impl Into<String>, clock: Clock) -> Self {
         let refresh = Duration::from_secs(5);
-        TableSettings { topic: topic.into(), name: name.into(), clock, refresh, snapshot: None }
+        TableSettings { topic: topic.into(), name: name.into(), clock, refresh, snapshot: None, in_part: false }
     }
 }
 
@@ -184,17 +205,20 @@ pub struct TableGuard {
 struct Shared {
     rows: Rows,
     progress: Progress,
-    /// Where reading goes on, by partition: what is below is in `rows`.
+    /// Where reading goes on, by partition: what is below is in `rows`. None of a partition that is not held whole.
     positions: Mutex<Vec<Option<i64>>>,
+    /// Of a table that holds a part of its topic only.
+    parts: Option<Parts>,
     stop: AtomicBool,
 }
 
 impl Shared {
-    fn new() -> Self {
+    fn new(in_part: bool) -> Self {
         Shared {
             rows: Rows::default(),
             progress: Progress::new(),
             positions: Mutex::default(),
+            parts: in_part.then(Parts::default),
             stop: AtomicBool::new(false),
         }
     }
@@ -210,7 +234,7 @@ impl Table {
     /// # Errors
     /// Why librdkafka refuses its configuration, or the thread cannot be started.
     pub fn start(kafka: &config::Kafka, settings: TableSettings) -> Result<(Table, TableGuard), TableError> {
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(settings.in_part));
         let topic = settings.topic.clone();
         let reader = Reader::new(kafka, settings, Arc::clone(&shared))?;
         let thread = std::thread::Builder::new()
@@ -225,6 +249,9 @@ impl Table {
     /// # Errors
     /// [`NotRestored`]; what `read` was handed then means nothing.
     pub fn get<R>(&self, key: &[u8], read: impl FnOnce(Entry<'_>) -> R) -> Result<R, NotRestored> {
+        if let Some(parts) = &self.shared.parts {
+            return parts.asked(key, || self.shared.rows.get(key, read));
+        }
         let progress = &self.shared.progress;
         let generation = progress.generation();
         if !progress.is_restored() {
@@ -238,6 +265,47 @@ impl Table {
     /// How far its restore is; `None` when it is over, or the table failed.
     pub fn restoring(&self) -> Option<Report> {
         self.shared.progress.report()
+    }
+
+    /// From now on `owner` needs these partitions, in place of those that it needed before; they are taken up, and those
+    /// that nobody needs are let go. Changes nothing in a table that holds its whole topic.
+    pub fn want(&self, owner: usize, partitions: BTreeSet<i32>) {
+        if let Some(parts) = &self.shared.parts {
+            parts.want(owner, partitions);
+        }
+    }
+
+    /// Whether the keys of this partition may be asked for, as far as that depends on the partition.
+    pub fn serves(&self, partition: i32) -> bool {
+        self.shared.parts.as_ref().is_none_or(|parts| parts.serves(partition))
+    }
+
+    /// Another number whenever an answer of [`Table::serves`] changed.
+    pub fn changes(&self) -> u64 {
+        self.shared.parts.as_ref().map_or(0, Parts::changes)
+    }
+
+    /// Whether it holds only what someone [wants](Table::want).
+    pub fn is_in_part(&self) -> bool {
+        self.shared.parts.is_some()
+    }
+
+    /// The partition that the records of a key are in, of a table that holds a part of its topic only.
+    pub fn home(&self, key: &[u8]) -> Option<i32> {
+        self.shared.parts.as_ref().and_then(|parts| parts.home(key))
+    }
+
+    /// How far what may be asked is behind the log's end; `None` while nothing may be. What a table that holds a part
+    /// of its topic has only begun to restore does not count: see [`Table::serves`].
+    ///
+    /// # Errors
+    /// Why the table gave up.
+    pub fn behind(&self) -> Result<Option<Duration>, String> {
+        match self.state() {
+            TableState::Live { behind } => Ok(Some(behind)),
+            TableState::Restoring { .. } => Ok(self.shared.parts.as_ref().map(|_| self.shared.progress.behind())),
+            TableState::Failed(why) => Err(why),
+        }
     }
 
     /// Whether both are handles to one table.

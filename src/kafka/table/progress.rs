@@ -88,6 +88,11 @@ impl Progress {
         self.expect(0);
     }
 
+    /// Parts of the topic are restored in addition; those that are held may be asked meanwhile.
+    pub(super) fn restores_more(&self) {
+        self.restored.store(false, Ordering::SeqCst);
+    }
+
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }

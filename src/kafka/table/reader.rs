@@ -6,6 +6,9 @@
 //! answer that may pass by itself never empties the table; a log that lost what is to be read next does, and nobody may
 //! ask the table until it is restored again.
 
+mod moves;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,6 +72,8 @@ pub(super) struct Reader {
     id: String,
     /// Whether it was begun anew.
     again: bool,
+    /// Since when nobody wants a partition that is held.
+    unwanted: BTreeMap<i32, Instant>,
     gauged: Instant,
     reported: Instant,
     forgot: Instant,
@@ -91,6 +96,7 @@ impl Reader {
             kept: None,
             id: String::new(),
             again: false,
+            unwanted: BTreeMap::new(),
             gauged: steady_now(),
             reported: steady_now(),
             forgot: steady_now(),
@@ -130,6 +136,9 @@ impl Reader {
         self.again = true;
         // In this order: who finds a key missing finds as well that the table is not to be asked.
         self.shared.progress.begin_anew();
+        if let Some(parts) = &self.shared.parts {
+            parts.withdraw(|_| true);
+        }
         self.shared.rows.clear();
         self.shared.positions.lock().clear();
         self.mailbox.lock().take();
@@ -165,8 +174,8 @@ impl Reader {
 
     /// Begins to read the snapshot, where one is kept, while Kafka is asked about the topic.
     fn recall(&self) -> Option<Recalling> {
-        let SnapshotSettings { dir, .. } = self.settings.snapshot.as_ref()?;
-        let started = Recalling::start(Store::new(dir, &self.settings.topic), Arc::clone(&self.shared));
+        let SnapshotSettings { dir, name, .. } = self.settings.snapshot.as_ref()?;
+        let started = Recalling::start(Store::new(dir, name), Arc::clone(&self.shared));
         started.inspect_err(|error| tracing::warn!(%error, "no thread for the table's snapshot")).ok()
     }
 
@@ -189,28 +198,35 @@ impl Reader {
         self.retention = facts::delete_retention(&self.consumer, &topic);
         let identity = facts::identity(&self.consumer, &topic, partitions);
         self.id.clone_from(&identity.id);
-        let Some(SnapshotSettings { dir, interval }) = self.settings.snapshot.clone() else {
+        if let Some(parts) = &self.shared.parts {
+            parts.counted(i32::try_from(partitions).unwrap_or(i32::MAX));
+        }
+        let Some(SnapshotSettings { dir, name, interval }) = self.settings.snapshot.clone() else {
             return self.begin(&bounds, None).map(|()| true);
         };
         let log = Log { identity, delete_retention: self.retention, bounds };
         let recalled = recalling.take().and_then(|recalling| recalling.settle(&log, &self.settings, &self.shared));
         self.begin(&log.bounds, recalled.as_ref())?;
-        self.keep(Store::new(&dir, &topic), log, interval, recalled);
+        self.keep(Store::new(&dir, &name), log, interval, recalled);
         Ok(true)
     }
 
-    /// Begins to read partitions whose logs begin and end there, on from what was recalled.
+    /// Begins to read partitions whose logs begin and end there, on from what was recalled. A table that holds a part
+    /// only begins with just that.
     fn begin(&mut self, bounds: &[(i64, i64)], recalled: Option<&Header>) -> Result<(), KafkaError> {
         if recalled.is_none() {
             self.shared.progress.begins(Origin::Topic);
         }
         let now = steady_now();
-        self.ends = Ends::default();
+        self.ends = Ends::of(bounds.len());
         let mut list = TopicPartitionList::with_capacity(bounds.len());
         for (at, (low, high)) in bounds.iter().enumerate() {
             let next = recalled.and_then(|header| header.next.get(at).copied().flatten());
-            self.ends.add(next.unwrap_or(*low), *high, now);
+            if next.is_none() && self.shared.parts.is_some() {
+                continue;
+            }
             let (partition, offset) = (i32::try_from(at).unwrap_or(i32::MAX), next.map(Offset::Offset));
+            self.ends.take(partition, next.unwrap_or(*low), *high, now);
             list.add_partition_offset(&self.settings.topic, partition, offset.unwrap_or(Offset::Beginning))?;
         }
         self.shared.progress.expect(self.ends.left());
@@ -287,6 +303,10 @@ impl Reader {
 
     fn apply(&mut self, message: &BorrowedMessage<'_>) -> Result<(), End> {
         let (partition, offset) = (message.partition(), message.offset());
+        if !self.ends.reads(partition) {
+            // It was let go.
+            return Ok(());
+        }
         if let Some(key) = message.key() {
             let timestamp = message.timestamp().to_millis().unwrap_or(0);
             self.shared
@@ -306,8 +326,22 @@ impl Reader {
     fn tell(&mut self) {
         let progress = &self.shared.progress;
         progress.left(self.ends.left());
-        self.ends.positions(&mut self.shared.positions.lock());
-        progress.behind_since(self.ends.behind_since());
+        self.ends.positions(self.shared.parts.is_some(), &mut self.shared.positions.lock());
+        let Some(parts) = &self.shared.parts else {
+            progress.behind_since(self.ends.behind_since());
+            return self.tell_restored();
+        };
+        progress.behind_since(self.ends.restored_behind_since());
+        for partition in self.ends.read_ones().filter(|partition| self.ends.is_restored(*partition)) {
+            if parts.serve(partition) {
+                tracing::info!(topic = %self.settings.topic, partition, "this part of the table is restored");
+            }
+        }
+        self.tell_restored();
+    }
+
+    fn tell_restored(&mut self) {
+        let progress = &self.shared.progress;
         if !progress.is_restored() && self.ends.all_restored() {
             progress.restored();
             let (rows, records, origin) = (self.shared.rows.rows(), progress.records(), progress.origin());
@@ -348,26 +382,18 @@ impl Reader {
             return Err(End::Anew("the topic was deleted and created anew".to_owned()));
         }
         self.shared.progress.end_known(seen.at);
+        if let Some(parts) = &self.shared.parts {
+            let wanted = parts.wanted();
+            return self.follow(wanted, seen);
+        }
+        self.asked(seen);
         let known = self.ends.partitions();
-        for (partition, end) in seen.ends.range(..known) {
-            self.ends.asked(*partition, *end, seen.at);
-        }
         let added: Vec<(i32, i64)> = seen.ends.range(known..).map(|(partition, end)| (*partition, *end)).collect();
-        if added.is_empty() { Ok(()) } else { self.take_up(&added) }
-    }
-
-    /// Reads partitions that were added, from their beginning.
-    fn take_up(&mut self, added: &[(i32, i64)]) -> Result<(), End> {
-        let topic = self.settings.topic.clone();
-        tracing::info!(topic, added = added.len(), "partitions were added to the table's topic");
-        let mut list = TopicPartitionList::new();
-        for (partition, end) in added {
-            list.add_partition_offset(&topic, *partition, Offset::Beginning)
-                .map_err(|error| End::Lasting(format!("taking up partition {partition} of `{topic}`: {error}")))?;
-            self.ends.add(0, *end, steady_now());
+        if added.is_empty() {
+            return Ok(());
         }
-        let refused = |error| End::Lasting(format!("taking up partitions of `{topic}`: {error}"));
-        self.consumer.incremental_assign(&list).map_err(refused)
+        tracing::info!(topic = %self.settings.topic, added = added.len(), "partitions were added to the table's topic");
+        self.take_up(&added, steady_now())
     }
 
     fn doubt(&mut self) {

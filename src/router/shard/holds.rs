@@ -166,7 +166,7 @@ impl Running {
         self.pause(&partitions)
     }
 
-    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), ShardEnd> {
+    pub(super) fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), ShardEnd> {
         if partitions.is_empty() {
             return Ok(());
         }
@@ -176,12 +176,19 @@ impl Running {
         Ok(self.shard.consumer.pause(partitions)?)
     }
 
-    /// Goes on where the group stands.
     fn resume(&mut self, topic: &str) -> Result<(), ShardEnd> {
         tracing::info!(shard = self.shard.number, topic, "goes on");
         input_held(topic).set(0.0);
         self.shard.shares.forget(topic);
-        let partitions = self.partitions_of(topic);
+        self.go_on(self.partitions_of(topic))
+    }
+
+    /// Goes on where the group stands, with those of these partitions that nothing else stops.
+    pub(super) fn go_on(&mut self, mut partitions: Vec<TopicPartition>) -> Result<(), ShardEnd> {
+        partitions.retain(|partition| !self.is_stopped(partition));
+        if partitions.is_empty() {
+            return Ok(());
+        }
         for partition in &partitions {
             if let Some(delay) = tier_delay(&partition.topic) {
                 self.heads.add(partition.clone(), delay);
@@ -191,6 +198,11 @@ impl Running {
             partitions.iter().filter_map(|partition| Some((partition.clone(), *self.owned.get(partition)?))).collect();
         self.shard.consumer.rewind(&to)?;
         Ok(self.shard.consumer.resume(&partitions)?)
+    }
+
+    /// Whether nothing of this partition is taken.
+    pub(super) fn is_stopped(&self, partition: &TopicPartition) -> bool {
+        self.holds.holds(&partition.topic) || self.awaiting.awaits(partition.partition)
     }
 
     fn partitions_of(&self, topic: &str) -> Vec<TopicPartition> {

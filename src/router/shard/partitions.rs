@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::awaiting::want;
 use super::{Failure, Running, ShardEnd, Stage, open};
 use crate::kafka::{ConsumerFault, OutRecord, Position, Rebalance, TopicPartition, Transaction};
 use crate::model::{Action, AuditRecord, Begun, InputKey, parse_delay};
@@ -56,6 +57,8 @@ impl Running {
     /// Begins to find out where these start. The first partitions take up the transactional id: a member that has
     /// none fences nobody, and one that has some is in the group, where a zombie of its name can see it.
     fn assigned(&mut self, partitions: Vec<TopicPartition>) -> Result<(), ShardEnd> {
+        // Now, so that the table is restored while it is found out where they start.
+        want(&self.shard.table, self.shard.number, self.owned.keys().chain(&partitions));
         if partitions.is_empty() {
             return Ok(self.shard.consumer.begin(&[])?);
         }
@@ -87,6 +90,7 @@ impl Running {
             }
         }
         self.pause_held()?;
+        self.look_at_table()?;
         if !self.firsts.is_empty() {
             // At once, and not with the first record: from then on "no offset" means that it was lost.
             self.commit()?;
@@ -173,7 +177,7 @@ impl Running {
         let to: Vec<(TopicPartition, i64)> = self
             .owned
             .iter()
-            .filter(|(partition, _)| !self.holds.holds(&partition.topic))
+            .filter(|(partition, _)| !self.is_stopped(partition))
             .map(|(partition, offset)| (partition.clone(), *offset))
             .collect();
         Ok(self.shard.consumer.rewind(&to)?)

@@ -57,8 +57,8 @@ impl Kept {
     }
 }
 
-fn settings_in(topic: &str, dir: &Path, clock: Clock, interval: Duration) -> TableSettings {
-    let snapshot = SnapshotSettings { dir: dir.to_owned(), interval };
+pub(super) fn settings_in(topic: &str, dir: &Path, clock: Clock, interval: Duration) -> TableSettings {
+    let snapshot = SnapshotSettings { dir: dir.to_owned(), name: topic.to_owned(), interval };
     TableSettings { snapshot: Some(snapshot), ..TableSettings::new(topic, "test", clock) }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{Header, Identity, Store};
 use crate::kafka::table::Shared;
+use crate::kafka::table::part::Parts;
 use crate::model::Timestamp;
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::metrics::table_snapshots;
@@ -80,6 +81,9 @@ impl Keeper {
         if !self.shared.progress.is_restored() {
             return;
         }
+        // What is let go while rows are laid down would be missing among them.
+        let shared = Arc::clone(&self.shared);
+        let _held = shared.parts.as_ref().map(Parts::hold);
         // In this order: whatever the topic held at that moment was applied, or is at one of these offsets or after it;
         // and what is below them is in the rows that are laid down from here on.
         let as_of = self.clock.now().minus(self.shared.progress.behind());
