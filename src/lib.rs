@@ -14,8 +14,9 @@
 //! | [`channel`] | one file per channel, templates, guards | `model`, `config`, `telemetry`, `kafka` |
 //! | [`join`] | a recipient's preferences from the table, for the chain | `model`, `decide`, `wire`, `config`, `telemetry`, `kafka` |
 //! | [`suppression`] | addresses that nothing is sent to | `model`, `config`, `telemetry`, `kafka` |
+//! | [`receipts`] | what became of messages that providers took | all above |
 //! | [`router`] | shards and their supervisor | all above |
-//! | [`delivery`] | workers, lanes, retry | all above but `router` |
+//! | [`delivery`] | workers, lanes, retry | all above but `router`, `receipts` |
 //! | [`ops`] | what operators do | all above |
 //! | [`cli`] | arguments in, call, print out | all |
 //!
@@ -32,6 +33,7 @@ pub mod kafka;
 pub mod model;
 pub mod ops;
 pub mod policy;
+pub mod receipts;
 pub mod registry;
 pub mod router;
 pub mod suppression;

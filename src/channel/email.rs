@@ -126,6 +126,11 @@ impl Channel for Email {
         "smtp"
     }
 
+    /// Bounce mail, and a relay's events, name the Message-ID.
+    fn gives_receipts(&self) -> bool {
+        true
+    }
+
     async fn deliver(&self, message: &Message) -> Outcome {
         let envelope = match self.letterhead.write(message, self.clock.now()) {
             Ok(envelope) => envelope,

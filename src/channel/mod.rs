@@ -237,6 +237,11 @@ pub trait Channel: Send + Sync {
     /// One call. Bounded by the channel's own timeouts; never panics, never retries.
     async fn deliver(&self, message: &Message) -> Outcome;
 
+    /// Whether the provider may say later what became of a message, under the id that [`Verdict::Sent`] names.
+    fn gives_receipts(&self) -> bool {
+        false
+    }
+
     /// Whether the provider can be reached, where it can be asked; for readiness and `doctor`. The error says what
     /// failed and what to do, without secrets.
     async fn check(&self) -> Result<(), String>;

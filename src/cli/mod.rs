@@ -20,6 +20,7 @@ mod output;
 mod prefs;
 mod process;
 mod progress;
+mod receipts;
 mod reference;
 mod router;
 mod schemas;
@@ -72,6 +73,7 @@ pub struct Global {
 enum Command {
     Router(router::RouterArgs),
     Deliver(deliver::DeliverArgs),
+    Receipts(receipts::ReceiptsArgs),
     Up(up::UpArgs),
     Topics(topics::TopicsArgs),
     Schemas(schemas::SchemasArgs),
@@ -137,6 +139,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     match command {
         Command::Router(args) => router::run(&global, args).await,
         Command::Deliver(args) => deliver::run(&global, args).await,
+        Command::Receipts(args) => receipts::run(&global, args).await,
         Command::Up(args) => up::run(&global, args).await,
         Command::Topics(args) => topics::run(&global, args).await,
         Command::Schemas(args) => schemas::run(&global, args).await,

@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::process::Process;
-use super::{Exit, Failure, Global, deliver, router};
+use super::{Exit, Failure, Global, deliver, receipts, router};
 
-/// Runs all roles in one process: router, and delivery by every configured channel
+/// Runs all roles in one process: router, delivery by every configured channel, and receipts where they are enabled
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  notilog up --config notilog.toml")]
 pub(super) struct UpArgs {
@@ -19,5 +19,8 @@ pub(super) async fn run(global: &Global, args: UpArgs) -> Result<Exit, Failure> 
     let mut roles = vec![router::role(&process, restart)];
     let delivery = deliver::role(&process, &[])?;
     roles.push(delivery);
+    if process.config.receipts.enabled {
+        roles.push(receipts::role(&process));
+    }
     process.run(roles).await
 }

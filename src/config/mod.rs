@@ -9,6 +9,7 @@ mod problem;
 mod properties;
 mod providers;
 mod push;
+mod receipts;
 mod schema;
 mod show;
 mod sms;
@@ -22,6 +23,7 @@ pub use problem::{ConfigErrors, Origin, Problem};
 pub use properties::{REFUSED, is_secret, refusal, refused_table};
 pub use providers::{Common, Mode, Provider, RateLimit};
 pub use push::{Apns, Fcm, Push, WebPush};
+pub use receipts::{Hook, HookKind, Mailbox, Receipts};
 pub use sms::{Meaning, Preset, Smpp, Sms, SmsHttp};
 pub use types::{
     Breaker, Channels, Chat, Config, Delay, Delivery, Email, Inbox, Kafka, KafkaCluster, KafkaTopics, LogFormat,

@@ -134,6 +134,20 @@ pub(super) static ROOT: Shape = Shape::Section(&[
     must("state", Shape::Section(&[may("dir", TEXT), must("snapshot_interval", Shape::Delay(1))])),
     must("channels", Shape::Section(CHANNELS)),
     must(
+        "receipts",
+        Shape::Section(&[
+            must("enabled", Shape::Flag),
+            must("group", Shape::Text(name)),
+            must("instance", Shape::Text(name)),
+            must("commit_interval", Shape::Delay(1)),
+            must("tiers", Shape::Rising),
+            must("patience", Shape::Delay(1)),
+            may("listen", Shape::Text(socket_address)),
+            must("hooks", Shape::Map { of: &Shape::Section(HOOK), check_key: name }),
+            must("mailboxes", Shape::Map { of: &Shape::Section(MAILBOX), check_key: name }),
+        ]),
+    ),
+    must(
         "suppressions",
         Shape::Section(&[
             may("key", Shape::Secret),
@@ -189,6 +203,14 @@ pub(super) const COMMON: &[Key] = &[
 
 /// Where there are several kinds of providers.
 pub(super) const KIND: &[Key] = &[must("kind", TEXT)];
+const HOOK: &[Key] = &[
+    must("kind", Shape::Choice(|| vec!["twilio", "mailgun"])),
+    must("provider", TEXT),
+    must("secret", Shape::Secret),
+    may("url", Shape::Text(http_url)),
+];
+
+const MAILBOX: &[Key] = &[must("folder", TEXT), must("provider", TEXT), may("poll", Shape::Delay(1))];
 
 const CHANNELS: &[Key] = &[
     may(

@@ -204,9 +204,7 @@ fn everything() -> String {
             }
             (Shape::Map { .. }, "properties") => "{ \"client.rack\" = \"a\" }".to_owned(),
             (Shape::Map { .. }, "partitions") => "{ events = 3 }".to_owned(),
-            (Shape::Map { .. }, "clusters") => {
-                "{ acme = { bootstrap_servers = \"h:1\", properties = { \"client.rack\" = \"a\" } } }".to_owned()
-            }
+            (Shape::Map { of: of @ Shape::Section(_), .. }, name) => format!("{{ acme = {} }}", sample(of, name)),
             (Shape::Map { .. }, "principals") => "{ router = [\"User:router\"] }".to_owned(),
             (Shape::Map { .. }, "outcomes") => "{ acme = \"sent\" }".to_owned(),
             (Shape::Map { .. }, _) => "{ acme = \"x\" }".to_owned(),
@@ -293,6 +291,7 @@ fn the_example_names_every_key_and_what_it_comments_out_is_valid_too() {
         "vapid",
         "suppressions",
         "earlier",
+        "hook",
     ];
     let text =
         secrets_of.iter().fold(text.join("\n"), |text, name| text.replace(&format!("/run/secrets/{name}"), &secrets));
@@ -306,7 +305,17 @@ fn the_example_names_every_key_and_what_it_comments_out_is_valid_too() {
         // One provider is a table, several are a list.
         out.iter_mut().for_each(|path| *path = path.replace("[]", ""));
         // Their keys are the operator's.
-        let maps = ["properties", "partitions", "secrets", "previous_keys.", ".headers", ".form", ".outcomes"];
+        let maps = [
+            "properties",
+            "partitions",
+            "secrets",
+            "previous_keys.",
+            ".headers",
+            ".form",
+            ".outcomes",
+            "hooks.",
+            "mailboxes.",
+        ];
         out.retain(|key| !maps.iter().any(|map| key.contains(map)));
         out.sort();
         out.dedup();

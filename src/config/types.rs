@@ -31,6 +31,8 @@ pub struct Config {
     pub state: State,
     /// The suppression list.
     pub suppressions: Suppressions,
+    /// The receipts role.
+    pub receipts: super::Receipts,
     /// Where policies are.
     pub policies: Policies,
     /// Where templates are.

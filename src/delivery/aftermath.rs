@@ -1,10 +1,11 @@
-//! What follows from a conclusion besides its status: today, an address that bounced for good is suppressed.
+//! What follows from a conclusion besides its status: an address that bounced for good is suppressed, a message whose
+//! provider gives receipts is noted under its id.
 //!
 //! Invariant: pure, and within the conclusion's own transaction; no record here holds an address.
 
-use super::ledger::Output;
+use super::ledger::{Output, Work};
 use super::outcome::{Conclusion, End};
-use crate::model::{Outbound, Suppression, SuppressionReason, Timestamp, Topics};
+use crate::model::{Outbound, SentMessage, State, Suppression, SuppressionReason, Timestamp, Topics, receipt_key};
 use crate::suppression::{SuppressionList, is_hard_bounce};
 use crate::wire::{Encoders, WireError};
 
@@ -39,6 +40,51 @@ pub fn suppression(
         partition: None,
         key: Some(named.key.into_bytes()),
         value: Some(encoders.to_vec(&entry)?),
+        headers: Vec::new(),
+    }))
+}
+
+/// What receipts need to find the notification again, and to speak of it.
+///
+/// # Errors
+/// [`WireError::Encode`], which tests hold to be impossible.
+pub fn sent_message(
+    encoders: &mut Encoders,
+    topics: &Topics,
+    list: &SuppressionList,
+    taken: &Work,
+    outbound: &Outbound<'_>,
+    conclusion: &Conclusion,
+    now: Timestamp,
+) -> Result<Option<Output>, WireError> {
+    let provider = conclusion.provider.as_str();
+    let (End::Sent(Some(message_id)), Some(channel)) = (&conclusion.end, outbound.channel.known()) else {
+        return Ok(None);
+    };
+    let listed = list.key(outbound.tenant, channel, outbound.address);
+    let message = SentMessage {
+        notification_id: outbound.notification_id,
+        run: i32::try_from(taken.headers.run).unwrap_or(i32::MAX),
+        event_id: outbound.event_id,
+        tenant: outbound.tenant,
+        user_id: outbound.user_id,
+        category: outbound.category,
+        channel: outbound.channel,
+        provider,
+        message_id,
+        attempt: i32::try_from(conclusion.attempts).unwrap_or(i32::MAX),
+        event_time: outbound.event_time,
+        sent_at: now,
+        state: State::Sent.into(),
+        suppression_key: listed.as_ref().map(|named| named.key.as_str()),
+        key_id: listed.as_ref().map(|named| named.key_id.as_str()),
+        replay_id: outbound.replay_id,
+    };
+    Ok(Some(Output {
+        topic: topics.receipts(),
+        partition: None,
+        key: Some(receipt_key(provider, message_id).into_bytes()),
+        value: Some(encoders.to_vec(&message)?),
         headers: Vec::new(),
     }))
 }

@@ -39,6 +39,8 @@ pub struct Rules {
     pub zones: Zones,
     /// Addresses that nothing is sent to.
     pub suppressions: SuppressionList,
+    /// Whether it is noted which messages were sent, for those that give receipts.
+    pub receipts: bool,
     /// How long to wait between attempts.
     pub backoff: Backoff,
     /// Where records go.
@@ -347,6 +349,20 @@ impl Clerk {
             conclusion,
             now,
         )?);
+        let gives_receipts = |name: &str| {
+            rules.providers.all.iter().any(|provider| &*provider.name == name && provider.by.gives_receipts())
+        };
+        if rules.receipts && gives_receipts(&conclusion.provider) {
+            outputs.extend(aftermath::sent_message(
+                &mut self.encoders,
+                &destinations.topics,
+                &rules.suppressions,
+                work,
+                outbound,
+                conclusion,
+                now,
+            )?);
+        }
         let state = conclusion.end.state();
         statuses(self.channel(), state).increment(1);
         if let Some(origin) = work.headers.original.as_ref().filter(|_| state.is_terminal() && work.headers.attempt > 0)

@@ -233,6 +233,9 @@ fn check_present(setup: &Setup, topics: &Topics, present: &BTreeMap<String, i32>
     if setup.config.suppressions.key.is_some() {
         needed.push(topics.suppressions());
     }
+    if setup.config.receipts.enabled {
+        needed.push(topics.receipts());
+    }
     for destinations in &all {
         needed.extend((destinations.channel == crate::model::Channel::Inbox).then(|| topics.inbox()));
         needed.extend(destinations.inputs());

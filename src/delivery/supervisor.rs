@@ -149,6 +149,7 @@ fn recipe(
         policy: setup.policy.clone(),
         zones: Zones::load(),
         suppressions: suppressions.clone(),
+        receipts: setup.config.receipts.enabled,
         backoff: Backoff { steps: durations(&delivery.backoff), jitter_percent: delivery.jitter_percent },
         destinations: destinations(&setup.config, providers.channel),
         providers: providers.clone(),

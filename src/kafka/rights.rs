@@ -91,7 +91,7 @@ pub fn needs(role: Role, config: &Config, channels: &[Channel]) -> Vec<Need> {
     all
 }
 
-type Values = [(&'static str, Vec<String>); 6];
+type Values = [(&'static str, Vec<String>); 8];
 
 fn values(config: &Config, channels: &[Channel]) -> Values {
     let delays = |delays: &[Delay]| delays.iter().map(|delay| format_delay(delay.0)).collect();
@@ -102,6 +102,8 @@ fn values(config: &Config, channels: &[Channel]) -> Values {
         ("{delivery_tier}", delays(&config.delivery.tiers)),
         ("{router_group}", vec![config.router.group.clone()]),
         ("{delivery_group}", vec![config.delivery.group.clone()]),
+        ("{receipts_tier}", delays(&config.receipts.tiers)),
+        ("{receipts_group}", vec![config.receipts.group.clone()]),
     ]
 }
 

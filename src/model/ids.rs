@@ -117,6 +117,13 @@ pub fn suppression_key(tenant: &str, channel: Channel, hash: &str) -> String {
     format!("{}/{channel}/{hash}", utf8_percent_encode(tenant, COMPONENT))
 }
 
+/// The key of a provider's message in `notify.receipts` and its inbox: `provider/message_id`, percent-encoded. A
+/// Message-ID counts with and without its angle brackets.
+pub fn receipt_key(provider: &str, message_id: &str) -> String {
+    let bare = message_id.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(message_id);
+    format!("{}/{}", utf8_percent_encode(provider, COMPONENT), utf8_percent_encode(bare, COMPONENT))
+}
+
 /// Names an endpoint in decisions without telling the address: the first 16 hex digits of SHA-256 over tenant,
 /// user, channel and address.
 pub fn endpoint_hash(tenant: &str, user_id: &str, channel: &str, address: &str) -> String {
@@ -155,6 +162,13 @@ mod tests {
         let id = NotificationId::derive("a", "b", "e", "u", "email", "x", "");
         assert_eq!(id.for_run(None), id.0);
         assert_ne!(id.for_run(Some("n1")), id.for_run(Some("n2")));
+    }
+
+    #[test]
+    fn a_message_id_is_one_with_and_without_its_brackets() {
+        assert_eq!(receipt_key("smtp", "<a@b>"), "smtp/a@b");
+        assert_eq!(receipt_key("smtp", "a@b"), "smtp/a@b");
+        assert_ne!(receipt_key("a/b", "c"), receipt_key("a", "b/c"));
     }
 
     #[test]

@@ -109,6 +109,17 @@ vocabulary! {
         AttemptsExhausted = "attempts_exhausted",
         /// The recipient's address changed while it waited.
         Superseded = "superseded",
+        // Receipts.
+        /// A receipt says that it arrived.
+        Arrived = "arrived",
+        /// A receipt says that it came back.
+        Bounced = "bounced",
+        /// A receipt says that the recipient complained.
+        Complained = "complained",
+        /// The record is not an Avro `Receipt`.
+        NotAReceipt = "not_a_receipt",
+        /// A receipt speaks of a message that nobody sent, as far as anyone knows.
+        UnknownMessage = "unknown_message",
         // Writing.
         /// An output is above the topic's `max.message.bytes`.
         TooLarge = "too_large",

@@ -13,6 +13,8 @@ pub enum Role {
     Router,
     /// `notilog deliver`.
     Deliver,
+    /// `notilog receipts`.
+    Receipts,
     /// The command line.
     Operator,
     /// Services that write events.
@@ -23,13 +25,15 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 5] = [Role::Router, Role::Deliver, Role::Operator, Role::Producer, Role::Analyst];
+    pub const ALL: [Role; 6] =
+        [Role::Router, Role::Deliver, Role::Receipts, Role::Operator, Role::Producer, Role::Analyst];
 
     /// As in `topics/acls.toml`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Role::Router => "router",
             Role::Deliver => "deliver",
+            Role::Receipts => "receipts",
             Role::Operator => "operator",
             Role::Producer => "producer",
             Role::Analyst => "analyst",

@@ -72,6 +72,26 @@ impl Topics {
         self.named("notify.suppressions")
     }
 
+    /// `notify.receipts`.
+    pub fn receipts(&self) -> String {
+        self.named("notify.receipts")
+    }
+
+    /// `notify.receipts.inbox`.
+    pub fn receipts_inbox(&self) -> String {
+        self.named("notify.receipts.inbox")
+    }
+
+    /// `notify.receipts.retry.<delay>`.
+    pub fn receipts_tier(&self, delay: Duration) -> String {
+        self.named(&format!("notify.receipts.retry.{}", format_delay(delay)))
+    }
+
+    /// `dlq.notify.receipts`.
+    pub fn dlq_receipts(&self) -> String {
+        self.named("dlq.notify.receipts")
+    }
+
     /// `notify.policies`.
     pub fn policies(&self) -> String {
         self.named("notify.policies")

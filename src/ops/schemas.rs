@@ -240,7 +240,9 @@ mod tests {
                 "notilog.v1.DeliveryStatus",
                 "notilog.v1.Suppression",
                 "notilog.v1.InboxItem",
-                "notilog.v1.InboxState"
+                "notilog.v1.InboxState",
+                "notilog.v1.SentMessage",
+                "notilog.v1.Receipt"
             ]
         );
     }

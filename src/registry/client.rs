@@ -454,7 +454,7 @@ mod tests {
             error,
             "not registered, or in another version: notilog.v1.Event, notilog.v1.Preferences, notilog.v1.Outbound, \
              notilog.v1.Decision, notilog.v1.DeliveryStatus, notilog.v1.Suppression, notilog.v1.InboxItem, \
-             notilog.v1.InboxState; run `notilog schemas apply`"
+             notilog.v1.InboxState, notilog.v1.SentMessage, notilog.v1.Receipt; run `notilog schemas apply`"
         );
     }
 

@@ -106,6 +106,9 @@ metrics_enum! {
     BreakerChanges = "notilog_breaker_changes_total", Type::Counter, ["channel", "provider", "to"], "Changes of a provider's breaker: open, half_open, reopened, closed.";
     Receipts = "notilog_receipts_total", Type::Counter, ["provider", "state"], "Receipts that providers sent over their own connection (SMPP).";
     InputHeld = "notilog_input_held", Type::Gauge, ["topic"], "1 while an input topic is held because too much of it went to the dead letters.";
+    ReceiptOutcomes = "notilog_receipt_outcomes_total", Type::Counter, ["outcome"], "Receipts by what they came to: told, stale, waits (once for each wait), unknown, meaningless.";
+    ReceiptRequests = "notilog_receipt_requests_total", Type::Counter, ["hook", "outcome"], "Requests that brought receipts by HTTP: taken, unwritten, signature, shape.";
+    BounceMails = "notilog_bounce_mails_total", Type::Counter, ["mailbox", "kind"], "Mails read from a mailbox; kind is report or other.";
     KafkaErrors = "notilog_kafka_errors_total", Type::Counter, ["code"], "Errors that the Kafka client reported.";
 }
 
@@ -294,6 +297,21 @@ pub fn retries(stream: &str, tier: &str) -> Counter {
     Metric::Retries.counter(&[stream, tier])
 }
 
+/// Receipts, by what they came to.
+pub fn receipt_outcomes(outcome: &'static str) -> Counter {
+    Metric::ReceiptOutcomes.counter(&[outcome])
+}
+
+/// Requests that brought receipts; `hook` is a configured name.
+pub fn receipt_requests(hook: &str, outcome: &'static str) -> Counter {
+    Metric::ReceiptRequests.counter(&[hook, outcome])
+}
+
+/// Mails that were read from a configured mailbox.
+pub fn bounce_mails(mailbox: &str, kind: &'static str) -> Counter {
+    Metric::BounceMails.counter(&[mailbox, kind])
+}
+
 /// Records written to a dead-letter topic.
 pub fn dead_letters(topic: &str, reason: Reason) -> Counter {
     Metric::DeadLetters.counter(&[topic, reason.as_str()])
@@ -306,6 +324,8 @@ pub enum Role {
     Router,
     /// Delivery.
     Deliver,
+    /// Receipts.
+    Receipts,
 }
 
 impl Role {
@@ -314,6 +334,7 @@ impl Role {
         match self {
             Role::Router => "router",
             Role::Deliver => "deliver",
+            Role::Receipts => "receipts",
         }
     }
 }

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use crate::model::{
         Channel, Decision, DeliveryStatus, Event, InboxItem, InboxState, Open, Outbound, Preferences, Priority,
-        Suppression, Timestamp,
+        Receipt, SentMessage, Suppression, Timestamp,
     };
     use crate::wire::samples::{self, for_each_sample};
     use crate::wire::{WriterSchema, split};
@@ -243,6 +243,8 @@ mod tests {
             decode::<Suppression<'_>>(RecordType::Suppression.schema(), bytes).is_ok(),
             decode::<InboxItem<'_>>(RecordType::InboxItem.schema(), bytes).is_ok(),
             decode::<InboxState<'_>>(RecordType::InboxState.schema(), bytes).is_ok(),
+            decode::<SentMessage<'_>>(RecordType::SentMessage.schema(), bytes).is_ok(),
+            decode::<Receipt<'_>>(RecordType::Receipt.schema(), bytes).is_ok(),
         ]
     }
 
@@ -317,7 +319,7 @@ mod tests {
 
         #[test]
         fn what_a_broken_record_reads_as_can_be_written_again(
-            which in 0..14_usize, flips in proptest::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4)
+            which in 0..18_usize, flips in proptest::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4)
         ) {
             let (_, mut bytes) = data().swap_remove(which);
             for (index, mask) in flips {

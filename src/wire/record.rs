@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use serde_avro_fast::Schema;
 
-use crate::model::{Decision, DeliveryStatus, Event, InboxItem, InboxState, Outbound, Preferences, Suppression};
+use crate::model::{
+    Decision, DeliveryStatus, Event, InboxItem, InboxState, Outbound, Preferences, Receipt, SentMessage, Suppression,
+};
 
 /// The records of the contract, all in the namespace `notilog.v1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,11 +28,15 @@ pub enum RecordType {
     InboxItem,
     /// What became of it.
     InboxState,
+    /// Which notification a provider's message stands for.
+    SentMessage,
+    /// What a provider says became of a message.
+    Receipt,
 }
 
 impl RecordType {
     /// How many there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 10;
 
     /// Every record type.
     pub const ALL: [RecordType; RecordType::COUNT] = [
@@ -42,6 +48,8 @@ impl RecordType {
         RecordType::Suppression,
         RecordType::InboxItem,
         RecordType::InboxState,
+        RecordType::SentMessage,
+        RecordType::Receipt,
     ];
 
     /// The record's full name.
@@ -55,6 +63,8 @@ impl RecordType {
             RecordType::Suppression => "notilog.v1.Suppression",
             RecordType::InboxItem => "notilog.v1.InboxItem",
             RecordType::InboxState => "notilog.v1.InboxState",
+            RecordType::SentMessage => "notilog.v1.SentMessage",
+            RecordType::Receipt => "notilog.v1.Receipt",
         }
     }
 
@@ -74,6 +84,8 @@ impl RecordType {
             RecordType::Suppression => include_str!("../../schemas/suppression.avsc"),
             RecordType::InboxItem => include_str!("../../schemas/inbox_item.avsc"),
             RecordType::InboxState => include_str!("../../schemas/inbox_state.avsc"),
+            RecordType::SentMessage => include_str!("../../schemas/sent_message.avsc"),
+            RecordType::Receipt => include_str!("../../schemas/receipt.avsc"),
         }
     }
 
@@ -136,6 +148,14 @@ impl<'a> Record<'a> for InboxState<'a> {
     const TYPE: RecordType = RecordType::InboxState;
 }
 
+impl<'a> Record<'a> for SentMessage<'a> {
+    const TYPE: RecordType = RecordType::SentMessage;
+}
+
+impl<'a> Record<'a> for Receipt<'a> {
+    const TYPE: RecordType = RecordType::Receipt;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +216,8 @@ mod tests {
         agrees(&samples::full_suppression());
         agrees(&samples::full_inbox_item());
         agrees(&samples::full_inbox_state());
+        agrees(&samples::full_sent_message());
+        agrees(&samples::full_receipt());
     }
 
     #[test]
@@ -300,6 +322,8 @@ mod tests {
             RecordType::Suppression => encoders.to_vec(&schema.read::<Suppression<'_>>(datum).unwrap()),
             RecordType::InboxItem => encoders.to_vec(&schema.read::<InboxItem<'_>>(datum).unwrap()),
             RecordType::InboxState => encoders.to_vec(&schema.read::<InboxState<'_>>(datum).unwrap()),
+            RecordType::SentMessage => encoders.to_vec(&schema.read::<SentMessage<'_>>(datum).unwrap()),
+            RecordType::Receipt => encoders.to_vec(&schema.read::<Receipt<'_>>(datum).unwrap()),
         };
         framed.unwrap().split_off(5)
     }

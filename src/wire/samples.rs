@@ -2,8 +2,8 @@
 
 use crate::model::{
     CategoryChoice, Channel, Decision, DecisionOutcome, DeliveryStatus, Endpoint, Event, Fallback, InboxItem,
-    InboxState, NotificationId, Open, Outbound, Preferences, PreferencesRef, Priority, QuietHours, Reason, SmallMap,
-    State, Suppression, SuppressionReason, Timestamp, Verdict,
+    InboxState, NotificationId, Open, Outbound, Preferences, PreferencesRef, Priority, QuietHours, Reason, Receipt,
+    SentMessage, SmallMap, State, Suppression, SuppressionReason, Timestamp, Verdict,
 };
 
 pub(super) fn notification_id() -> NotificationId {
@@ -260,6 +260,55 @@ pub(super) fn least_inbox_state() -> InboxState<'static> {
     InboxState { read_at: None, archived_at: None, ..full_inbox_state() }
 }
 
+pub(super) fn full_sent_message() -> SentMessage<'static> {
+    SentMessage {
+        notification_id: notification_id(),
+        run: 1,
+        event_id: "e-1",
+        tenant: "acme",
+        user_id: "ada",
+        category: "orders",
+        channel: Channel::Email.into(),
+        provider: "smtp",
+        message_id: "<1@mx>",
+        attempt: 2,
+        event_time: Timestamp(1_763_000_000_123),
+        sent_at: Timestamp(1_763_000_001_000),
+        state: State::Delivered.into(),
+        suppression_key: Some("acme/email/00ff"),
+        key_id: Some("0a1b2c3d"),
+        replay_id: Some("r-1"),
+    }
+}
+
+pub(super) fn least_sent_message() -> SentMessage<'static> {
+    SentMessage { suppression_key: None, key_id: None, replay_id: None, ..full_sent_message() }
+}
+
+pub(super) fn full_receipt() -> Receipt<'static> {
+    Receipt {
+        provider: "smtp",
+        message_id: "<1@mx>",
+        state: State::Bounced.into(),
+        permanent: true,
+        code: Some("550 5.1.1"),
+        occurred_at: Some(Timestamp(1_763_000_002_000)),
+        received_at: Timestamp(1_763_000_003_000),
+        source: "mail/bounces",
+    }
+}
+
+pub(super) fn least_receipt() -> Receipt<'static> {
+    Receipt {
+        state: Open::Other("SEEN"),
+        permanent: false,
+        code: None,
+        occurred_at: None,
+        source: "",
+        ..full_receipt()
+    }
+}
+
 /// A datum as apache-avro writes it.
 pub(super) fn apache_write(schema: &apache_avro::Schema, value: apache_avro::types::Value) -> Vec<u8> {
     let writer = apache_avro::writer::datum::GenericDatumWriter::builder(schema).build().expect("a schema");
@@ -281,7 +330,8 @@ macro_rules! for_each_sample {
     (|$record:ident| $body:expr) => {
         for_each_sample!(@ $record, $body, full_event, least_event, full_preferences, least_preferences,
             full_outbound, least_outbound, full_decision, least_decision, full_status, least_status,
-            full_suppression, least_suppression, full_inbox_item, least_inbox_item, full_inbox_state, least_inbox_state)
+            full_suppression, least_suppression, full_inbox_item, least_inbox_item, full_inbox_state, least_inbox_state,
+            full_sent_message, least_sent_message, full_receipt, least_receipt)
     };
     (@ $record:ident, $body:expr, $($sample:ident),+) => {{
         $({ let $record = $crate::wire::samples::$sample(); $body })+

@@ -8,7 +8,9 @@ use serde_avro_fast::Schema;
 use super::codec::decode;
 use super::resolve::resolve;
 use super::{Record, RecordType, SchemaId, WireError, split};
-use crate::model::{Decision, DeliveryStatus, Event, InboxItem, InboxState, Outbound, Preferences, Suppression};
+use crate::model::{
+    Decision, DeliveryStatus, Event, InboxItem, InboxState, Outbound, Preferences, Receipt, SentMessage, Suppression,
+};
 
 /// Why a writer's schema cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -222,6 +224,22 @@ impl Records {
     pub fn inbox_state<'a>(&mut self, value: &'a [u8]) -> Result<InboxState<'a>, WireError> {
         self.read(value)
     }
+
+    /// [`Records::read`] of a [`SentMessage`].
+    ///
+    /// # Errors
+    /// As [`Records::read`].
+    pub fn sent_message<'a>(&mut self, value: &'a [u8]) -> Result<SentMessage<'a>, WireError> {
+        self.read(value)
+    }
+
+    /// [`Records::read`] of a [`Receipt`].
+    ///
+    /// # Errors
+    /// As [`Records::read`].
+    pub fn receipt<'a>(&mut self, value: &'a [u8]) -> Result<Receipt<'a>, WireError> {
+        self.read(value)
+    }
 }
 
 impl std::fmt::Debug for Records {
@@ -279,6 +297,10 @@ mod tests {
         assert_eq!(records.inbox_item(&item).unwrap(), samples::full_inbox_item());
         let state = encoders.to_vec(&samples::full_inbox_state()).unwrap();
         assert_eq!(records.inbox_state(&state).unwrap(), samples::full_inbox_state());
+        let message = encoders.to_vec(&samples::full_sent_message()).unwrap();
+        assert_eq!(records.sent_message(&message).unwrap(), samples::full_sent_message());
+        let receipt = encoders.to_vec(&samples::full_receipt()).unwrap();
+        assert_eq!(records.receipt(&receipt).unwrap(), samples::full_receipt());
         assert!(matches!(records.event(&status), Err(WireError::WrongRecord { .. })));
     }
 

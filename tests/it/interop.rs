@@ -100,7 +100,10 @@ fn rewrite(record: RecordType, records: &mut Records, encoders: &mut Encoders, t
     fn one<'a, R: Record<'a>>(records: &mut Records, encoders: &mut Encoders, theirs: &'a [u8]) -> Vec<u8> {
         encoders.to_vec(&records.read::<R>(theirs).unwrap()).unwrap()
     }
-    use notilog::model::{Decision, DeliveryStatus, Event, InboxItem, InboxState, Outbound, Preferences, Suppression};
+    use notilog::model::{
+        Decision, DeliveryStatus, Event, InboxItem, InboxState, Outbound, Preferences, Receipt, SentMessage,
+        Suppression,
+    };
     match record {
         RecordType::Event => one::<Event<'_>>(records, encoders, theirs),
         RecordType::Preferences => one::<Preferences<'_>>(records, encoders, theirs),
@@ -110,6 +113,8 @@ fn rewrite(record: RecordType, records: &mut Records, encoders: &mut Encoders, t
         RecordType::Suppression => one::<Suppression<'_>>(records, encoders, theirs),
         RecordType::InboxItem => one::<InboxItem<'_>>(records, encoders, theirs),
         RecordType::InboxState => one::<InboxState<'_>>(records, encoders, theirs),
+        RecordType::SentMessage => one::<SentMessage<'_>>(records, encoders, theirs),
+        RecordType::Receipt => one::<Receipt<'_>>(records, encoders, theirs),
     }
 }
 

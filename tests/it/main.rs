@@ -20,6 +20,7 @@ mod places;
 mod providers;
 mod push;
 mod rebalance;
+mod receipts;
 mod registry;
 mod router;
 mod secure;

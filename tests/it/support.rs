@@ -112,6 +112,9 @@ telemetry.listen = "127.0.0.1:0"
             topics.policies(),
             topics.suppressions(),
             topics.inputs(),
+            topics.receipts(),
+            topics.receipts_inbox(),
+            topics.dlq_receipts(),
             topics.decisions(),
             topics.delivery_status(),
             topics.audit(),
@@ -122,6 +125,7 @@ telemetry.listen = "127.0.0.1:0"
         if self.config.topics.channels.contains(&Channel::Inbox) {
             names.push(topics.inbox());
         }
+        names.extend(self.config.receipts.tiers.iter().map(|delay| topics.receipts_tier(delay.0)));
         for channel in self.config.topics.channels.iter().copied() {
             names.extend([Class::Main, Class::Urgent].map(|class| topics.outbound(channel, class)));
             names.extend(self.config.delivery.tiers.iter().map(|delay| topics.outbound_tier(channel, delay.0)));
@@ -136,8 +140,14 @@ telemetry.listen = "127.0.0.1:0"
             if name.contains(".retry.") {
                 config.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
             }
-            let tables =
-                ["notify.preferences", "notify.policies", "notify.inbox", "notify.inputs", "notify.suppressions"];
+            let tables = [
+                "notify.preferences",
+                "notify.policies",
+                "notify.inbox",
+                "notify.inputs",
+                "notify.suppressions",
+                "notify.receipts",
+            ];
             if tables.iter().any(|table| name.ends_with(table)) {
                 config.insert("cleanup.policy".to_owned(), "compact".to_owned());
             }
@@ -202,6 +212,23 @@ telemetry.listen = "127.0.0.1:0"
         let delivery = delivery::run(setup);
         let task = tokio::spawn(async move { delivery.await.map_err(|error| error.to_string()) });
         (Running { task, stop }, readiness)
+    }
+
+    /// Starts the receipts role in this process and waits until it is ready.
+    pub async fn receipts(&self) -> Running {
+        let (readiness, stop) = (Readiness::default(), CancellationToken::new());
+        let registry = Registry::new(&self.config.registry).unwrap();
+        let setup = notilog::receipts::Setup {
+            config: Arc::clone(&self.config),
+            schemas: Arc::new(RegistrySchemas::new(registry, tokio::runtime::Handle::current())),
+            writer_ids: writer_ids(&self.config).await,
+            clock: Clock::system(),
+            readiness: readiness.clone(),
+            stop: stop.clone(),
+        };
+        let taking = notilog::receipts::run(setup);
+        let task = tokio::spawn(async move { taking.await.map_err(|error| error.to_string()) });
+        Running { task, stop }.ready(&readiness).await.unwrap_or_else(|error| panic!("receipts ended: {error}"))
     }
 
     /// The same world under another configuration.

@@ -143,6 +143,11 @@ impl Channel for HttpSms {
         self.provider
     }
 
+    /// Where the provider was told whom to call.
+    fn gives_receipts(&self) -> bool {
+        !self.sender.callback_url.is_empty()
+    }
+
     async fn deliver(&self, message: &Message) -> Outcome {
         let request = match self.request(message) {
             Ok(request) => request,

@@ -46,6 +46,7 @@ pub fn desired_of(
         channels: settings.channels.clone(),
         router_tiers: config.router.tiers.iter().map(|tier| tier.0).collect(),
         delivery_tiers: config.delivery.tiers.iter().map(|tier| tier.0).collect(),
+        receipts_tiers: config.receipts.tiers.iter().map(|tier| tier.0).collect(),
         partitions: settings.partitions.clone(),
         replication: i32::try_from(replication).unwrap_or(i32::MAX),
     };

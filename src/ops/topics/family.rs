@@ -64,11 +64,17 @@ enum Placeholder {
     Channel,
     RouterTier,
     DeliveryTier,
+    ReceiptsTier,
 }
 
 impl Placeholder {
-    const ALL: [Placeholder; 4] =
-        [Placeholder::Domain, Placeholder::Channel, Placeholder::RouterTier, Placeholder::DeliveryTier];
+    const ALL: [Placeholder; 5] = [
+        Placeholder::Domain,
+        Placeholder::Channel,
+        Placeholder::RouterTier,
+        Placeholder::DeliveryTier,
+        Placeholder::ReceiptsTier,
+    ];
 
     const fn text(self) -> &'static str {
         match self {
@@ -76,6 +82,7 @@ impl Placeholder {
             Placeholder::Channel => "{channel}",
             Placeholder::RouterTier => "{router_tier}",
             Placeholder::DeliveryTier => "{delivery_tier}",
+            Placeholder::ReceiptsTier => "{receipts_tier}",
         }
     }
 }
@@ -120,6 +127,8 @@ pub struct Expansion {
     pub router_tiers: Vec<Duration>,
     /// Delays of delivery's tiers.
     pub delivery_tiers: Vec<Duration>,
+    /// Delays of the tiers of receipts.
+    pub receipts_tiers: Vec<Duration>,
     /// Partitions by family, in place of the family's own count.
     pub partitions: BTreeMap<String, u32>,
     /// Replicas of each partition.
@@ -222,6 +231,7 @@ impl Expansion {
             Placeholder::Channel => self.channels.iter().map(|channel| channel.as_str().to_owned()).collect(),
             Placeholder::RouterTier => delays(&self.router_tiers),
             Placeholder::DeliveryTier => delays(&self.delivery_tiers),
+            Placeholder::ReceiptsTier => delays(&self.receipts_tiers),
         }
     }
 
@@ -229,7 +239,7 @@ impl Expansion {
         let wrong = |problem| FamilyError::Wrong { family: family.name.clone(), problem };
         if name.contains('{') {
             return Err(wrong(format!(
-                "`{name}` holds a placeholder that is not one of {{domain}}, {{channel}}, {{router_tier}}, {{delivery_tier}}"
+                "`{name}` holds a placeholder that is not one of {{domain}}, {{channel}}, {{router_tier}}, {{delivery_tier}}, {{receipts_tier}}"
             )));
         }
         let mut config = BTreeMap::new();
@@ -272,6 +282,7 @@ mod tests {
             channels: vec![Channel::Email, Channel::Webhook],
             router_tiers: delays(&["10s", "1m"]),
             delivery_tiers: delays(&["10s", "1h"]),
+            receipts_tiers: delays(&["10s"]),
             partitions: BTreeMap::from([("events".to_owned(), 12)]),
             replication: 3,
         }
@@ -312,6 +323,11 @@ mod tests {
             topics.dlq_events(),
             topics.dlq_preferences(),
             topics.dlq_outbound(email),
+            topics.suppressions(),
+            topics.receipts(),
+            topics.receipts_inbox(),
+            topics.receipts_tier(ten),
+            topics.dlq_receipts(),
         ] {
             assert!(all.iter().any(|desired| desired.spec.name == name), "{name}");
         }
