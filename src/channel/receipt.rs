@@ -64,6 +64,26 @@ pub trait ReceiptSink: Send + Sync {
     async fn take(&self, receipt: Receipt) -> Result<(), String>;
 }
 
+/// A sink for a provider of this name: statuses name it so, and not by its kind.
+pub(super) fn named(name: Option<&str>, receipts: &Arc<dyn ReceiptSink>) -> Arc<dyn ReceiptSink> {
+    match name {
+        Some(name) => Arc::new(Named { name: name.to_owned(), receipts: Arc::clone(receipts) }),
+        None => Arc::clone(receipts),
+    }
+}
+
+struct Named {
+    name: String,
+    receipts: Arc<dyn ReceiptSink>,
+}
+
+#[async_trait::async_trait]
+impl ReceiptSink for Named {
+    async fn take(&self, receipt: Receipt) -> Result<(), String> {
+        self.receipts.take(Receipt { provider: self.name.clone(), ..receipt }).await
+    }
+}
+
 /// Where receipts go that nobody listens to: into a metric and, at debug level, the log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counted;

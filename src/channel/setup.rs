@@ -9,7 +9,7 @@ use super::chat::Chat;
 use super::email::Email;
 use super::inbox::Inbox;
 use super::kafka::KafkaTopics;
-use super::receipt::{Counted, ReceiptSink};
+use super::receipt::{Counted, ReceiptSink, named};
 use super::telegram::Telegram;
 use super::webhook::Webhook;
 use super::{Channel, push, sms};
@@ -98,8 +98,9 @@ pub fn build_with(config: &Channels, around: &Surroundings<'_>) -> Result<Vec<Pr
     registration.add(ChannelName::Telegram, &config.telegram, Telegram::new);
     registration.add(ChannelName::Webhook, &config.webhook, |webhook| Webhook::new(webhook, clock.clone()));
     registration.add(ChannelName::Chat, &config.chat, |chat| Chat::new(chat, clock.clone()));
-    registration.add_any(ChannelName::Sms, &config.sms, |sms| sms::new(sms, &around.receipts, &clock));
-    registration.add_any(ChannelName::Push, &config.push, |push| push::new(push, &clock));
+    registration
+        .add_any(ChannelName::Sms, &config.sms, |sms, name| sms::new(sms, &named(name, &around.receipts), &clock));
+    registration.add_any(ChannelName::Push, &config.push, |push, _| push::new(push, &clock));
     registration.add(ChannelName::Kafka, &config.kafka, |topics| KafkaTopics::new(topics, around.home));
     registration.add(ChannelName::Inbox, &config.inbox, |inbox| Ok(Inbox::new(inbox)));
     registration.finish()
@@ -118,20 +119,21 @@ impl Registration {
         configured: &[config::Provider<S>],
         make: impl Fn(&S) -> Result<C, Vec<ConfigProblem>>,
     ) {
-        self.add_any(channel, configured, |settings| Ok(Arc::new(make(settings)?)));
+        self.add_any(channel, configured, |settings, _| Ok(Arc::new(make(settings)?)));
     }
 
-    /// [`Registration::add`] for a channel whose providers are of several kinds.
+    /// [`Registration::add`] for a channel whose providers are of several kinds; they are told their name, if they have
+    /// one.
     fn add_any<S>(
         &mut self,
         channel: ChannelName,
         configured: &[config::Provider<S>],
-        make: impl Fn(&S) -> Result<Arc<dyn Channel>, Vec<ConfigProblem>>,
+        make: impl Fn(&S, Option<&str>) -> Result<Arc<dyn Channel>, Vec<ConfigProblem>>,
     ) {
         let mut all: Vec<Provider> = Vec::new();
         for (index, config::Provider { common, settings }) in configured.iter().enumerate() {
             let several = (configured.len() > 1).then_some(index);
-            let by = match make(settings) {
+            let by = match make(settings, common.name.as_deref()) {
                 Ok(provider) => provider,
                 Err(problems) => {
                     self.problems

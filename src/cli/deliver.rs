@@ -9,6 +9,7 @@ use super::{Exit, Failure, Global};
 use crate::channel::{self, Surroundings, Templates};
 use crate::delivery;
 use crate::model::Channel;
+use crate::receipts::Intake;
 
 /// Delivers notifications: hands outbound records to providers, retries, writes statuses
 #[derive(Debug, Args)]
@@ -34,7 +35,12 @@ pub(super) async fn run(global: &Global, args: DeliverArgs) -> Result<Exit, Fail
 
 /// Delivery by `wanted` channels, or by every configured one when none is named.
 pub(super) fn role(process: &Process, wanted: &[Channel]) -> Result<Role, Failure> {
-    let mut channels = channel::build_with(&process.config.channels, &Surroundings::of(&process.config.kafka))?;
+    let config = &process.config;
+    let mut around = Surroundings::of(&config.kafka);
+    if config.receipts.enabled {
+        around.receipts = Arc::new(Intake::open(&config.kafka, process.writer_ids, process.clock.clone())?);
+    }
+    let mut channels = channel::build_with(&config.channels, &around)?;
     if let Some(missing) = wanted.iter().find(|name| channels.iter().all(|providers| providers.channel != **name)) {
         return Err(Failure::Usage(format!("--channel {missing}: it is not configured; add `[channels.{missing}]`")));
     }

@@ -50,7 +50,7 @@ use crate::join::{Held, PreferencesTable};
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::rights::RightsWatch;
 use crate::kafka::{TableError, TableState};
-use crate::model::{Policy, Role, Topics};
+use crate::model::{Channel, Policy, Role, Topics};
 use crate::suppression::{self, SuppressionList};
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::health::{Condition, Readiness};
@@ -235,9 +235,12 @@ fn check_present(setup: &Setup, topics: &Topics, present: &BTreeMap<String, i32>
     }
     if setup.config.receipts.enabled {
         needed.push(topics.receipts());
+        needed.extend(
+            all.iter().any(|destinations| destinations.channel == Channel::Sms).then(|| topics.receipts_inbox()),
+        );
     }
     for destinations in &all {
-        needed.extend((destinations.channel == crate::model::Channel::Inbox).then(|| topics.inbox()));
+        needed.extend((destinations.channel == Channel::Inbox).then(|| topics.inbox()));
         needed.extend(destinations.inputs());
         needed.push(destinations.grave());
     }

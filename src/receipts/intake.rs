@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::config::Kafka;
 use crate::kafka::producer::{Outgoing, ProduceError, Producer};
-use crate::model::{Receipt, State, Timestamp, receipt_key};
+use crate::model::{Receipt, State, Timestamp, Topics, receipt_key};
 use crate::telemetry::clock::Clock;
-use crate::wire::{Encoders, WireError};
+use crate::wire::{Encoders, WireError, WriterIds};
 
 /// A receipt as it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +53,16 @@ struct Inner {
 }
 
 impl Intake {
-    /// Writes to `topic`.
-    pub fn new(producer: Producer, encoders: Encoders, topic: String, clock: Clock) -> Self {
+    /// Writes to the inbox of this cluster. Must be called, and used, within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the client cannot be made.
+    pub fn open(kafka: &Kafka, ids: WriterIds, clock: Clock) -> Result<Self, ProduceError> {
+        let topic = Topics::new(&kafka.topic_prefix).receipts_inbox();
+        Ok(Intake::new(Producer::new(kafka)?, Encoders::new(ids), topic, clock))
+    }
+
+    fn new(producer: Producer, encoders: Encoders, topic: String, clock: Clock) -> Self {
         Intake(Arc::new(Inner { producer, encoders: Mutex::new(encoders), topic, clock }))
     }
 
@@ -66,7 +75,7 @@ impl Intake {
     ///
     /// # Errors
     /// [`IntakeError`].
-    pub async fn take(&self, received: &Received, source: &str) -> Result<(), IntakeError> {
+    pub async fn write(&self, received: &Received, source: &str) -> Result<(), IntakeError> {
         let inner = &*self.0;
         let receipt = Receipt {
             provider: &received.provider,

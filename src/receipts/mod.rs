@@ -11,10 +11,11 @@
 //! | `clerk`, `book` | what is written, and what is known of messages |
 //! | `worker` | the order of things with Kafka |
 //! | `intake` | from any way in to the inbox |
-//! | [`http`], [`mailbox`] | ways in |
+//! | [`http`], [`mailbox`], `connection` | ways in |
 
 mod book;
 mod clerk;
+mod connection;
 pub mod http;
 mod intake;
 mod judge;
@@ -30,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::kafka::admin::{Admin, AdminError};
-use crate::kafka::producer::{ProduceError, Producer};
+use crate::kafka::producer::ProduceError;
 use crate::kafka::rights::RightsWatch;
 use crate::kafka::{
     Assignor, GroupConsumer, LagWatch, MissingTopics, Settings, Table, TableError, TableSettings, TableState,
@@ -169,12 +170,7 @@ async fn with_table(
     }
     tracing::info!(messages = table.rows(), bytes = table.bytes(), "sent messages restored");
     restored.ready();
-    let intake = Intake::new(
-        Producer::new(&setup.config.kafka)?,
-        Encoders::new(setup.writer_ids),
-        topics.receipts_inbox(),
-        setup.clock.clone(),
-    );
+    let intake = Intake::open(&setup.config.kafka, setup.writer_ids, setup.clock.clone())?;
     let server = http::serve(&setup.config.receipts, intake.clone(), setup.stop.clone()).await?;
     let mailboxes = mailbox::watch(&setup.config.receipts, &intake, &setup.stop);
     let result = supervise(setup, topics, table, partitions).await;

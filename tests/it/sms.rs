@@ -7,17 +7,19 @@ use std::time::Duration;
 use notilog::channel::receipt::{Receipt, ReceiptSink, ReceiptState};
 use notilog::channel::sms::http::HttpSms;
 use notilog::channel::sms::smpp::Smpp;
-use notilog::channel::{Channel, Content, EventFacts, Message, Outcome, Verdict};
+use notilog::channel::{Channel, Content, EventFacts, Message, Outcome, Surroundings, Verdict};
 use notilog::config::{self, Delay, Preset, Secret, SmsHttp};
-use notilog::model::{Policy, Reason};
+use notilog::model::{Channel as ChannelName, Class, NotificationId, Policy, Reason};
 use notilog::policy;
+use notilog::receipts::Intake;
 use notilog::telemetry::clock::Clock;
+use notilog::wire::RecordType;
 use parking_lot::Mutex;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::stand_in::{StandIn, Started, for_tests, unique};
-use crate::support::{PATIENCE, World, order, person, script_by, with};
+use crate::support::{PATIENCE, World, now, order, person, script_by, with, writer_ids};
 
 /// A number that no other test uses.
 fn number() -> String {
@@ -558,4 +560,57 @@ from = "Alerts"
 
 fn policy() -> Policy {
     policy::load(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policies"))).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_the_message_centre_says_later_becomes_a_status_under_the_providers_name() {
+    let (smsc, arrives, comes_back) = (Smsc::start(), number(), number());
+    smsc.answers(&comes_back, json!([{"status": 0, "receipt": "UNDELIV", "err": "069", "receipt_first": true}])).await;
+    let toml = format!(
+        r#"topics.channels = ["sms"]
+receipts.enabled = true
+receipts.tiers = ["1s"]
+
+[channels.sms]
+name = "carrier"
+kind = "smpp"
+host = "127.0.0.1"
+port = {port}
+system_id = "notilog"
+password = "secret"
+from = "Alerts"
+"#,
+        port = smsc.port,
+    );
+    let world = World::new("sms-receipts", &toml).await;
+    let config = &world.config;
+    let intake = Intake::open(&config.kafka, writer_ids(config).await, Clock::system()).unwrap();
+    let around = Surroundings { receipts: Arc::new(intake), home: None };
+    let channels = notilog::channel::build_with(&config.channels, &around).unwrap();
+    let (delivery, receipts) = (world.deliver(policy(), channels).await.unwrap(), world.receipts().await);
+    let outbound = |to: &str| {
+        let (user, event) = (unique(), unique());
+        let id = NotificationId::derive("default", "monitoring", &event, &user, "sms", to, "").to_string();
+        json!({"topic": world.topics.outbound(ChannelName::Sms, Class::Main), "key": format!("default/{user}"), "value": {
+            "notification_id": id, "event_id": event, "source": "monitoring", "type": "t", "event_time": now(),
+            "tenant": "default", "user_id": user, "category": "monitoring", "priority": "NORMAL", "channel": "sms",
+            "address": to, "locale": "en", "timezone": "UTC", "template": "message",
+            "data": "{\"title\":\"T\",\"text\":\"x\"}", "collapse_key": null, "not_before": null, "expires_at": null,
+            "decided_at": now(), "policy_version": "v", "replay_id": null, "siblings": [], "fallback": [],
+        }})
+    };
+    let items = [&arrives, &comes_back].map(|to| outbound(to));
+    let ids = items.each_ref().map(|item| item["value"]["notification_id"].as_str().unwrap().to_owned());
+    world.produce(RecordType::Outbound, items.to_vec()).await;
+    let records = world.read_count(world.topics.delivery_status(), 4).await;
+    let of = |id: &String| {
+        let of: Vec<&Value> =
+            records.iter().map(|r| &r["value"]).filter(|s| s["notification_id"] == json!(id)).collect();
+        of.iter().for_each(|status| assert_eq!(status["provider"], json!("carrier")));
+        (of[0]["state"].clone(), of[1]["state"].clone(), of[1]["code"].clone())
+    };
+    assert_eq!(of(&ids[0]), (json!("SENT"), json!("DELIVERED"), Value::Null));
+    assert_eq!(of(&ids[1]), (json!("SENT"), json!("BOUNCED"), json!("069")));
+    receipts.stop().await.unwrap();
+    delivery.stop().await.unwrap();
 }

@@ -185,6 +185,11 @@ impl Channel for Smpp {
         PROVIDER
     }
 
+    /// Over the same connection.
+    fn gives_receipts(&self) -> bool {
+        self.receipts
+    }
+
     async fn deliver(&self, message: &Message) -> Outcome {
         let parts = match self.parts(message) {
             Ok(parts) => parts,

@@ -136,7 +136,7 @@ async fn take(
 async fn write(intake: &Intake, hook: &str, receipts: &[Received]) -> bool {
     let source = format!("http/{hook}");
     for receipt in receipts {
-        if let Err(error) = intake.take(receipt, &source).await {
+        if let Err(error) = intake.write(receipt, &source).await {
             tracing::warn!(hook, %error, "a receipt was not written; the provider is asked to bring it again");
             return false;
         }

@@ -89,7 +89,7 @@ impl Watcher {
     async fn take(&self, receipts: &[Received]) -> Result<(), String> {
         let source = format!("mail/{}", self.name);
         for receipt in receipts {
-            self.intake.take(receipt, &source).await.map_err(|error| error.to_string())?;
+            self.intake.write(receipt, &source).await.map_err(|error| error.to_string())?;
         }
         Ok(())
     }
