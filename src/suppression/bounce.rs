@@ -10,11 +10,15 @@ use crate::model::{Channel, Reason};
 /// | channel | hard | not hard |
 /// |---|---|---|
 /// | e-mail | an enhanced code that names the mailbox or its domain: X.1.1, X.1.2, X.1.3, X.1.6, X.1.10, X.2.1; reply 556 | a bare 550 (as often a blocklist), X.7.x, a full mailbox |
-/// | sms, push | `address_refused`: unknown subscriber, unregistered or expired token | `blocked`: a STOP can be taken back |
+/// | sms | `address_refused`: unknown subscriber | `blocked`: a STOP can be taken back |
+/// | push | `endpoint_gone`: the app was removed, the subscription ended; `address_refused`: no token at all | |
 /// | webhook, chat | `address_refused`: 410 Gone (Standard Webhooks: disable it), a removed incoming webhook | everything else |
 /// | telegram | nothing: a chat that is not found is one whose owner did not begin it yet, or blocked the bot | |
 /// | kafka, inbox | nothing: the address is a topic or a user, and the operator's own | |
 pub fn is_hard_bounce(channel: Channel, reason: Reason, code: Option<&str>) -> bool {
+    if reason == Reason::EndpointGone {
+        return true;
+    }
     if reason != Reason::AddressRefused {
         return false;
     }
@@ -56,6 +60,7 @@ mod tests {
     #[case::unknown_subscriber(Channel::Sms, Reason::AddressRefused, Some("0x0000000b"), true)]
     #[case::stop(Channel::Sms, Reason::Blocked, Some("21610"), false)]
     #[case::unregistered(Channel::Push, Reason::AddressRefused, None, true)]
+    #[case::app_removed(Channel::Push, Reason::EndpointGone, Some("http_404 UNREGISTERED"), true)]
     #[case::gone(Channel::Webhook, Reason::AddressRefused, Some("http_410"), true)]
     #[case::a_private_network(Channel::Webhook, Reason::AddressForbidden, None, false)]
     #[case::chat_not_found(Channel::Telegram, Reason::AddressRefused, Some("http_400"), false)]
