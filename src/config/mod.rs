@@ -27,6 +27,6 @@ pub use receipts::{Hook, HookKind, Mailbox, Receipts};
 pub use sms::{Meaning, Preset, Smpp, Sms, SmsHttp};
 pub use types::{
     Breaker, Channels, Chat, Config, Delay, Delivery, Email, Inbox, Kafka, KafkaCluster, KafkaTopics, LogFormat,
-    Policies, Registry, Router, Secret, Source, State, Suppressions, TableMode, Telegram, Telemetry, Templates,
-    TlsMode, TopicSettings, Webhook,
+    Policies, RecipientLimit, Registry, Router, Secret, Source, State, Suppressions, TableMode, Telegram, Telemetry,
+    Templates, TlsMode, TopicSettings, Webhook,
 };

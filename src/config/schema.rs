@@ -128,6 +128,11 @@ pub(super) static ROOT: Shape = Shape::Section(&[
                     must("at_least", POSITIVE),
                 ]),
             ),
+            may("disable_after", Shape::Delay(1)),
+            may(
+                "recipient_limit",
+                Shape::Section(&[must("count", POSITIVE), must("per", Shape::Delay(1)), may("burst", POSITIVE)]),
+            ),
             must("allow_recipients", Shape::List { of: &TEXT, min: 0 }),
         ]),
     ),

@@ -153,6 +153,10 @@ pub struct Delivery {
     pub halt_pause: Delay,
     /// What else than Halt makes a provider be left alone.
     pub breaker: Breaker,
+    /// A customer's endpoint that has failed for so long is disabled; none is when not set.
+    pub disable_after: Option<Delay>,
+    /// How many calls each recipient gets on each channel; as many as come when not set.
+    pub recipient_limit: Option<RecipientLimit>,
     /// The recipients (`tenant/user`) and addresses that are sent to, `*` matches any run of characters; everybody when
     /// empty. What is for others is recorded and not sent.
     pub allow_recipients: Vec<String>,
@@ -413,6 +417,19 @@ pub struct Source {
 
 fn critical() -> Priority {
     Priority::Critical
+}
+
+/// How many calls a recipient gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecipientLimit {
+    /// So many, on average.
+    pub count: u32,
+    /// In this time.
+    pub per: Delay,
+    /// At once after a pause; as many as `count` when not set.
+    #[serde(default)]
+    pub burst: Option<u32>,
 }
 
 /// Metrics, health and logs.

@@ -1,15 +1,18 @@
-//! What follows from a conclusion besides its status: an address that bounced for good is suppressed, a message whose
-//! provider gives receipts is noted under its id.
+//! What follows from a conclusion besides its status: an address that bounced for good is suppressed, and a customer's
+//! endpoint that failed for too long is disabled, which is the same; a message whose provider gives receipts is noted
+//! under its id.
 //!
 //! Invariant: pure, and within the conclusion's own transaction; no record here holds an address.
 
 use super::ledger::{Output, Work};
 use super::outcome::{Conclusion, End};
-use crate::model::{Outbound, SentMessage, State, Suppression, SuppressionReason, Timestamp, Topics, receipt_key};
+use crate::model::{
+    Outbound, Reason, SentMessage, State, Suppression, SuppressionReason, Timestamp, Topics, receipt_key,
+};
 use crate::suppression::{SuppressionList, is_hard_bounce};
 use crate::wire::{Encoders, WireError};
 
-/// The entry of the suppression list that a refusal makes, if it is a hard bounce and there is a list.
+/// The entry of the suppression list that a conclusion makes, if it makes one and there is a list.
 ///
 /// # Errors
 /// [`WireError::Encode`], which tests hold to be impossible.
@@ -23,12 +26,16 @@ pub fn suppression(
 ) -> Result<Option<Output>, WireError> {
     let Some(channel) = outbound.channel.known() else { return Ok(None) };
     let refused = !conclusion.provider.is_empty() && conclusion.end == End::Failed;
-    if !refused || !is_hard_bounce(channel, conclusion.reason, conclusion.code.as_deref()) {
+    let reason = if refused && is_hard_bounce(channel, conclusion.reason, conclusion.code.as_deref()) {
+        SuppressionReason::HardBounce
+    } else if conclusion.reason == Reason::EndpointDisabled {
+        SuppressionReason::DeadEndpoint
+    } else {
         return Ok(None);
-    }
+    };
     let Some(named) = list.key(outbound.tenant, channel, outbound.address) else { return Ok(None) };
     let entry = Suppression {
-        reason: SuppressionReason::HardBounce.into(),
+        reason: reason.into(),
         since: now,
         source: &format!("deliver/{}", conclusion.provider),
         key_id: &named.key_id,

@@ -42,6 +42,16 @@ impl Bucket {
         Duration::from_micros(early.max(0).unsigned_abs())
     }
 
+    /// Whether no token is missing.
+    pub fn is_full(self, now: Timestamp) -> bool {
+        self.full_at.is_none_or(|full_at| full_at <= micros(now))
+    }
+
+    /// Puts a token back that was taken.
+    pub fn give_back(&mut self, rate: Rate) {
+        self.full_at = self.full_at.map(|full_at| full_at.saturating_sub(rate.interval));
+    }
+
     /// Takes a token, whether there is one or not.
     pub fn take(&mut self, rate: Rate, now: Timestamp) {
         let from = self.full_at.map_or(micros(now), |full_at| full_at.max(micros(now)));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::aftermath;
 use super::calls::{Came, Report};
 use super::desk::UnderWay;
+use super::failing::Failing;
 use super::ledger::{Output, Work};
 use super::outcome::{Asked, Attempt, Conclusion, End};
 use super::outputs::Destinations;
@@ -49,6 +50,8 @@ pub struct Rules {
     pub providers: Providers,
     /// Recipients and addresses that may be sent to; all when empty. `*` stands for any run of characters.
     pub allow_recipients: Vec<String>,
+    /// How long a customer's endpoint may fail before nothing is sent to it any more.
+    pub disable_after: Option<Duration>,
 }
 
 /// What is to be done with a record whose turn has come.
@@ -72,12 +75,14 @@ pub struct Clerk {
     encoders: Encoders,
     clock: Clock,
     preferences: Vec<u8>,
+    failing: Failing,
 }
 
 impl Clerk {
     /// A clerk that joins with `table`.
     pub fn new(rules: Arc<Rules>, table: Table, records: Records, encoders: Encoders, clock: Clock) -> Self {
-        Clerk { rules, table, records, encoders, clock, preferences: Vec::new() }
+        let failing = Failing::new(rules.disable_after);
+        Clerk { rules, table, records, encoders, clock, preferences: Vec::new(), failing }
     }
 
     /// Reads a record's headers.
@@ -250,6 +255,7 @@ impl Clerk {
         let mut records = self.records.clone();
         let outbound = records.outbound(work.record.value.as_deref().unwrap_or_default())?;
         let mut produce = Vec::new();
+        let answered = matches!(report.came, Came::Answered(_));
         let conclusion = match report.came {
             Came::NotMade => None,
             Came::NotRendered(error) => {
@@ -282,7 +288,10 @@ impl Clerk {
                 attempt.concluded(outcome)
             }
         };
-        let Some(conclusion) = conclusion else { return Ok(None) };
+        let Some(mut conclusion) = conclusion else { return Ok(None) };
+        if answered && !provider.by.is_shared() {
+            self.note_endpoint(&outbound, &mut conclusion, now);
+        }
         if conclusion.reason == Reason::Accepted {
             delivery_latency(self.channel()).record(now.since(outbound.event_time).as_secs_f64());
         }
@@ -291,6 +300,23 @@ impl Clerk {
             outputs.push(rules.destinations.produced(&mut self.encoders, &outbound, record, now)?);
         }
         Ok(Some(outputs))
+    }
+
+    /// Notes how a customer's endpoint does. One that failed for too long is disabled with the notification that used
+    /// all its attempts up, if there is a list to put it on.
+    fn note_endpoint(&mut self, outbound: &Outbound<'_>, conclusion: &mut Conclusion, now: Timestamp) {
+        let (tenant, address) = (outbound.tenant, outbound.address);
+        match conclusion.end {
+            End::Sent(_) => self.failing.works(tenant, address),
+            End::Retrying(_) | End::Dead => self.failing.fails(tenant, address, now),
+            End::Waiting(_) | End::Failed | End::Expired | End::Cancelled => return,
+        }
+        if conclusion.end == End::Dead
+            && self.rules.suppressions.key(tenant, self.channel(), address).is_some()
+            && self.failing.gives_up(tenant, address, now)
+        {
+            conclusion.reason = Reason::EndpointDisabled;
+        }
     }
 
     /// What to write for a record whose output to `topic` Kafka refuses: DEAD, and a dead letter, without the value when

@@ -13,6 +13,7 @@ use super::lanes::{Lanes, Limits, Ticket};
 use super::ledger::{Ledger, Output, Work};
 use super::progress::{Committed, Take};
 use super::providers::{Rank, Route, Set, choose};
+use super::quotas::Quotas;
 use super::wake::{Held, Now};
 use crate::kafka::{OwnedRecord, TopicPartition};
 use crate::model::{Class, Reason, Timestamp};
@@ -130,12 +131,13 @@ pub struct Desk {
     partitions: BTreeMap<TopicPartition, (Source, Option<Held>)>,
     ranks: Vec<Rank>,
     providers: Vec<Provider>,
+    quotas: Quotas,
     max_in_flight: usize,
 }
 
 impl Desk {
-    /// Nothing yet; at most `max_in_flight` calls at once, to these providers.
-    pub fn new(max_in_flight: usize, terms: &[Terms]) -> Self {
+    /// Nothing yet; at most `max_in_flight` calls at once, to these providers, and `per_recipient` for each recipient.
+    pub fn new(max_in_flight: usize, terms: &[Terms], per_recipient: Option<Rate>) -> Self {
         let provider = |terms: &Terms| Provider {
             breaker: Breaker::new(terms.breaker),
             rate: terms.rate,
@@ -149,6 +151,7 @@ impl Desk {
             partitions: BTreeMap::new(),
             ranks: terms.iter().map(|terms| terms.rank).collect(),
             providers: terms.iter().map(provider).collect(),
+            quotas: Quotas::new(per_recipient),
             max_in_flight: in_flight,
         }
     }
@@ -200,12 +203,13 @@ impl Desk {
         someone && self.lanes.may_push(class) && self.ledger.may_take(partition)
     }
 
-    /// Whether a record can go to none but providers that are left alone, while others work and the queue fills up:
-    /// those who wait for a broken provider would leave no room for anybody else.
+    /// Whether a record can go to none but providers that are left alone while others work, or its recipient had enough
+    /// for now, and the queue fills up: those who wait would leave no room for anybody else.
     pub fn is_stranded(&self, work: &Work, class: Class, now: Timestamp) -> bool {
         let open: Set = self.places(|provider| provider.breaker.is_open(now)).collect();
         let (all, able) = (Set::all(self.providers.len()), work.route.able.and(Set::all(self.providers.len())));
-        able.is_within(open) && open != all && self.lanes.is_filling_up(class)
+        let waits = (able.is_within(open) && open != all) || self.quotas.limit(key_of(work), now);
+        waits && self.lanes.is_filling_up(class)
     }
 
     fn places(&self, which: impl Fn(&Provider) -> bool) -> impl Iterator<Item = usize> {
@@ -254,7 +258,7 @@ impl Desk {
 
     /// Whether a record's recipient has too many waiting for it to be taken into their lane.
     pub fn is_crowded(&self, work: &Work, class: Class) -> bool {
-        self.lanes.is_crowded_by(work.record.key.as_deref().unwrap_or_default(), class)
+        self.lanes.is_crowded_by(key_of(work), class)
     }
 
     /// Begins a round of [`Desk::next`]: who could not be served in the last one may be now.
@@ -275,13 +279,15 @@ impl Desk {
         let free = callable.and(self.places(|provider| provider.has_token(now)).collect());
         // What nobody takes is anybody's, to be told so: no call is made for it.
         let whom = |able: Set| if able.is_empty() { callable } else { able.and(free) };
+        let quotas = &self.quotas;
         let may_serve = |queued: &mut Queued| {
             let able = queued.work.route.able;
-            let limited = able.and(free).is_empty() && !able.and(callable).is_empty();
-            if limited {
+            let has_enough = !able.is_empty() && quotas.limit(key_of(&queued.work), now);
+            let limited = has_enough || able.and(free).is_empty();
+            if limited && !able.and(callable).is_empty() {
                 queued.limited_since.get_or_insert(now);
             }
-            !whom(able).is_empty()
+            !has_enough && !whom(able).is_empty()
         };
         let (ticket, Queued { work, limited_since }) = self.lanes.next(may_serve)?;
         match choose(&self.ranks, whom(work.route.able), work.route.spread) {
@@ -304,6 +310,7 @@ impl Desk {
                 asked.bucket.take(rate, now);
             }
         }
+        self.quotas.take(key_of(&work), now);
         self.flights.insert(place(&work.record), Flight { ticket, work, provider, probe });
         Departed { change, held: limited_since.map(|since| now.since(since)) }
     }
@@ -355,6 +362,7 @@ impl Desk {
     /// The call was not made, or said nothing of the record: it is the first of its lane again.
     pub fn ground(&mut self, place: &(TopicPartition, i64)) {
         let Some(flight) = self.flights.remove(place) else { return };
+        self.quotas.give_back(key_of(&flight.work));
         if self.is_outstanding(place) {
             self.lanes.put_back(flight.ticket, Queued { work: flight.work, limited_since: None });
         } else {
@@ -403,6 +411,11 @@ impl Desk {
     }
 }
 
+/// The recipient.
+fn key_of(work: &Work) -> &[u8] {
+    work.record.key.as_deref().unwrap_or_default()
+}
+
 fn place(record: &OwnedRecord) -> Place {
     (record.partition.clone(), record.offset)
 }
@@ -433,7 +446,7 @@ mod tests {
     }
 
     fn desk_of(in_flight: usize, terms: &[Terms]) -> Desk {
-        let mut desk = Desk::new(in_flight, terms);
+        let mut desk = Desk::new(in_flight, terms, None);
         desk.assign(tp(), Source::First(Class::Main), Some(&Committed::at(0)));
         desk
     }
@@ -624,6 +637,33 @@ mod tests {
     }
 
     #[test]
+    fn a_recipient_who_had_enough_waits_and_holds_nobody_else_up() {
+        let per_recipient = Rate::new(1, Duration::from_secs(60), 1);
+        let mut desk = Desk::new(4, &terms(&[0]), Some(per_recipient));
+        desk.assign(tp(), Source::First(Class::Main), Some(&Committed::at(0)));
+        desk.enqueue(work("ada", 0), Class::Main);
+        desk.enqueue(work("ada", 1), Class::Main);
+        desk.enqueue(work("bob", 2), Class::Main);
+        desk.enqueue(work("ada", 3), Class::Urgent);
+        assert_eq!(start(&mut desk), Some(3), "urgent first");
+        assert_eq!(start(&mut desk), Some(2));
+        desk.land(&(tp(), 3));
+        assert_eq!(start(&mut desk), None);
+        assert_eq!(desk.limited(), 1);
+        assert!(!desk.is_stranded(&work("ada", 4), Class::Main, NOW), "there is room");
+        for offset in 10..20 {
+            desk.enqueue(work(&format!("user-{offset}"), offset), Class::Main);
+        }
+        assert!(desk.is_stranded(&work("ada", 4), Class::Main, NOW), "others need the room");
+        assert!(!desk.is_stranded(&work("eve", 5), Class::Main, NOW));
+        assert_eq!(start_at(&mut desk, Timestamp(59_999)).map(|(offset, _)| offset), Some(10));
+        desk.begin_round();
+        let turn = desk.next(Timestamp(60_000)).unwrap();
+        assert_eq!(turn.work.record.offset, 0);
+        assert_eq!(desk.depart(turn, Timestamp(60_000)).held, Some(Duration::from_secs(60)));
+    }
+
+    #[test]
     fn a_limited_provider_leaves_its_share_to_the_others() {
         let mut of_one = terms(&[0, 1]);
         of_one[0].rate = Some(Rate::new(1, Duration::from_secs(1), 1));
@@ -645,7 +685,7 @@ mod tests {
 
     #[test]
     fn a_tiers_head_is_held_until_due_and_not_taken_before() {
-        let mut desk = Desk::new(2, &terms(&[0]));
+        let mut desk = Desk::new(2, &terms(&[0]), None);
         let tier = TopicPartition::new("notify.outbound.email.retry.10s", 0);
         desk.assign(tier.clone(), Source::Tier(Duration::from_secs(10)), Some(&Committed::at(7)));
         assert!(desk.wants_head(&tier));

@@ -24,12 +24,14 @@ mod calls;
 mod clerk;
 mod committer;
 mod desk;
+mod failing;
 mod lanes;
 mod ledger;
 mod outcome;
 mod outputs;
 mod progress;
 mod providers;
+mod quotas;
 mod retry;
 #[cfg(test)]
 mod samples;

@@ -21,7 +21,7 @@ use super::status::Status;
 use super::worker::{Times, Worker, WorkerEnd};
 use super::{ChannelConditions, Setup};
 use crate::channel::{Provider, Providers, Templates};
-use crate::config::{Config, Delay};
+use crate::config::{self, Config, Delay};
 use crate::decide::Zones;
 use crate::kafka::{Assignor, GroupConsumer, LagWatch, Settings, Table};
 use crate::model::{Channel, Topics};
@@ -154,6 +154,7 @@ fn recipe(
         destinations: destinations(&setup.config, providers.channel),
         providers: providers.clone(),
         allow_recipients: delivery.allow_recipients.clone(),
+        disable_after: delivery.disable_after.map(|after| after.0),
     };
     Recipe {
         config: Arc::clone(&setup.config),
@@ -237,7 +238,7 @@ impl Recipe {
         Ok(Worker {
             consumer,
             committer,
-            desk: Desk::new(delivery.max_in_flight, &self.terms()),
+            desk: Desk::new(delivery.max_in_flight, &self.terms(), per_recipient(delivery)),
             clerk: Clerk::new(
                 Arc::clone(&self.rules),
                 self.table.clone(),
@@ -289,6 +290,10 @@ impl Recipe {
         };
         self.providers.all.iter().map(terms).collect()
     }
+}
+
+fn per_recipient(delivery: &config::Delivery) -> Option<Rate> {
+    delivery.recipient_limit.map(|limit| Rate::new(limit.count, limit.per.0, limit.burst.unwrap_or(limit.count)))
 }
 
 fn durations(delays: &[Delay]) -> Vec<Duration> {

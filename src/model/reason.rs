@@ -105,6 +105,8 @@ vocabulary! {
         TemplateFailed = "template_failed",
         /// The record is not an Avro `Outbound`, or of another channel.
         NotAnOutbound = "not_an_outbound",
+        /// All attempts are used up, and the endpoint has failed for so long that nothing is sent to it any more.
+        EndpointDisabled = "endpoint_disabled",
         /// All attempts are used up.
         AttemptsExhausted = "attempts_exhausted",
         /// The recipient's address changed while it waited.

@@ -12,6 +12,8 @@ vocabulary! {
         HardBounce = "hard_bounce",
         /// Its owner complained.
         Complaint = "complaint",
+        /// An endpoint that answered nothing but errors for too long.
+        DeadEndpoint = "dead_endpoint",
         /// An operator put it there.
         Manual = "manual",
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use notilog::channel::{self, Channel, Message, Outcome, Provider, Providers, Verdict};
-use notilog::config::{self, Channels, Common, Mode, RateLimit, TlsMode};
+use notilog::config::{self, Channels, Common, Delay, Mode, RateLimit, RecipientLimit, TlsMode};
 use notilog::kafka::partition_of;
 use notilog::model::{Channel as Name, Reason};
 use notilog::telemetry::metrics;
@@ -119,6 +119,8 @@ type Answers = dyn Fn(usize, &Message) -> Verdict + Send + Sync;
 /// A provider whose answers depend on when, and to whom.
 struct Scripted {
     name: String,
+    /// Its answers are of itself, and not of a customer's endpoint.
+    shared: bool,
     answers: Box<Answers>,
     latency: Duration,
     calls: AtomicUsize,
@@ -130,13 +132,27 @@ type Begun = (String, String, Instant);
 
 impl Scripted {
     fn new(latency: Duration, answers: impl Fn(usize, &Message) -> Verdict + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Scripted {
+        Arc::new(Scripted::build(true, latency, answers))
+    }
+
+    /// One that stands for customers' endpoints.
+    fn of_customers(answers: impl Fn(usize, &Message) -> Verdict + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Scripted::build(false, Duration::ZERO, answers))
+    }
+
+    fn build(
+        shared: bool,
+        latency: Duration,
+        answers: impl Fn(usize, &Message) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
+        Scripted {
             name: format!("scripted-{}", unique()),
+            shared,
             answers: Box::new(answers),
             latency,
             calls: AtomicUsize::new(0),
             begun: Mutex::default(),
-        })
+        }
     }
 
     fn providers(self: &Arc<Self>, limit: Option<RateLimit>) -> Vec<Providers> {
@@ -153,6 +169,10 @@ impl Channel for Scripted {
 
     fn provider(&self) -> &str {
         &self.name
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared
     }
 
     async fn deliver(&self, message: &Message) -> Outcome {
@@ -208,6 +228,65 @@ async fn a_limit_holds_and_drops_nothing() {
     at.sort();
     // Never too early: the 60th is no sooner than the 50 after the burst take.
     assert!(*at.last().unwrap() - at[0] >= Duration::from_millis(2_400), "{:?}", *at.last().unwrap() - at[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipient_who_had_enough_waits_and_the_others_do_not() {
+    const PER: Duration = Duration::from_millis(1_500);
+    let (world, others) = (World::new("recipient-limit", FAST).await, people(20));
+    let ada = Someone::new();
+    let limit = RecipientLimit { count: 1, per: Delay(PER), burst: None };
+    let world = world.with_config(|config| config.delivery.recipient_limit = Some(limit));
+    let provider = Scripted::new(Duration::ZERO, |_, _| sent());
+    let items = ["e-1", "e-2", "e-3"].iter().map(|event| ada.item(&world, ada.outbound(event))).collect();
+    world.produce(RecordType::Outbound, items).await;
+    send(&world, &others).await;
+    let delivery = world.deliver(policy(), provider.providers(None)).await.unwrap();
+    let statuses = all_until(&world, "SENT", 3 + others.len()).await;
+    delivery.stop().await.unwrap();
+    assert!(statuses.iter().all(|status| status["attempt"] == 1), "{statuses:#?}");
+    let begun = provider.begun.lock();
+    let of_ada: Vec<(usize, &Begun)> = begun.iter().enumerate().filter(|(_, (user, ..))| *user == ada.user).collect();
+    let events: Vec<&str> = of_ada.iter().map(|(_, (_, event, _))| event.as_str()).collect();
+    assert_eq!(events, ["e-1", "e-2", "e-3"]);
+    for pair in of_ada.windows(2) {
+        let apart = pair[1].1.2 - pair[0].1.2;
+        assert!(apart >= PER - Duration::from_millis(5), "{apart:?}");
+    }
+    assert_eq!(of_ada[2].0, 2 + others.len(), "everybody else came before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_only_fails_is_disabled_with_a_status() {
+    let key = "suppressions.key = \"a secret of these tests\"\n";
+    let (world, ada) =
+        (World::new("disabled", &format!("{key}{FAST}delivery.disable_after = \"1s\"\n")).await, Someone::new());
+    world.preferences(vec![person_at(&ada, &ada.address)]).await;
+    let busy = Verdict::Retry { reason: Reason::ProviderBusy, after: None };
+    let endpoint = Scripted::of_customers(move |_, _| busy.clone());
+    let mut policy = policy();
+    policy.categories.values_mut().for_each(|category| category.max_attempts = 2);
+    let items = (0..6).map(|n| ada.item(&world, ada.outbound(&format!("e-{n}")))).collect();
+    world.produce(RecordType::Outbound, items).await;
+    let delivery = world.deliver(policy, endpoint.providers(None)).await.unwrap();
+    let is_over = |record: &&Value| ["DEAD", "CANCELLED"].contains(&record["value"]["state"].as_str().unwrap());
+    let statuses = world
+        .read_until(&[world.topics.delivery_status()], |records| records.iter().filter(is_over).count() >= 6)
+        .await;
+    let entries = world.read_count(world.topics.suppressions(), 1).await;
+    delivery.stop().await.unwrap();
+    let of = |reason: &str| -> Vec<&Value> {
+        statuses.iter().map(|record| &record["value"]).filter(|status| status["reason"] == reason).collect()
+    };
+    // The tenth failure, a second after the first. What waits then is cancelled once the list tells, and until then it
+    // has its time anew.
+    let [disabled] = of("endpoint_disabled")[..] else { panic!("{statuses:#?}") };
+    let (exhausted, suppressed) = (of("attempts_exhausted").len(), of("address_suppressed").len());
+    assert!(exhausted >= 3 && exhausted + suppressed == 5, "{statuses:#?}");
+    assert_eq!((&disabled["state"], &disabled["attempt"]), (&json!("DEAD"), &json!(2)));
+    let entry = &entries[0]["value"];
+    assert_eq!((&entry["reason"], &entry["notification_id"]), (&json!("dead_endpoint"), &disabled["notification_id"]));
+    assert_eq!(world.count(&[world.topics.suppressions()]).await, 1);
 }
 
 /// One partition's recipients.
