@@ -139,8 +139,7 @@ async fn route(setup: Setup, conditions: Conditions) -> Result<(), RouterError> 
     let topics = Topics::new(&setup.config.kafka.topic_prefix);
     let rights = RightsWatch::start(Role::Router, &setup.config, &setup.config.topics.channels, &setup.stop).await?;
     let setup = Setup { stop: rights.stop(), ..setup };
-    let missing = check_topics(&setup.config, &topics).await?;
-    keep_policy(&setup.config, &topics, &setup.policy).await?;
+    // Tables are restored while the cluster is asked: that is most of what a start takes.
     let held = match setup.config.router.table {
         TableMode::Whole => setup.preferences.hold(&setup.config, &setup.clock, &conditions.restored)?,
         TableMode::CoPartitioned => setup.preferences.hold_part(&setup.config, &setup.clock, &conditions.restored)?,
@@ -149,6 +148,13 @@ async fn route(setup: Setup, conditions: Conditions) -> Result<(), RouterError> 
         SuppressionList::start(&setup.config.kafka, &setup.config.suppressions, setup.clock.clone())?;
     let settings = TableSettings::new(topics.inputs(), "notify.inputs", setup.clock.clone());
     let inputs = Held::start(&setup.config.kafka, settings, &conditions.known)?;
+    let missing = match prepare(&setup, &topics).await {
+        Ok(missing) => missing,
+        Err(error) => {
+            tokio::join!(held.release(), inputs.release());
+            return Err(error);
+        }
+    };
     let restored = restored(&[(&inputs, topics.inputs()), (&held, topics.preferences())], &setup.stop).await;
     let live = match restored {
         Ok(true) => list(&suppressions, &conditions.listed, &setup.stop).await,
@@ -170,6 +176,13 @@ async fn route(setup: Setup, conditions: Conditions) -> Result<(), RouterError> 
     // What a client was refused, said with the right's name, goes before how that ended the shards.
     rights.end(ended.is_err()).await?;
     Ok(ended?)
+}
+
+/// See [`check_topics`]; and the policy bundle is kept.
+async fn prepare(setup: &Setup, topics: &Topics) -> Result<MissingTopics, RouterError> {
+    let missing = check_topics(&setup.config, topics).await?;
+    keep_policy(&setup.config, topics, &setup.policy).await?;
+    Ok(missing)
 }
 
 /// Every topic that the router cannot do without is there; returns those of channels that are not. An event for such a
