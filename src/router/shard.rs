@@ -398,6 +398,9 @@ impl Running {
     }
 
     fn is_table_fresh(&self) -> Result<bool, ShardEnd> {
+        if faults::broken(Breakage::UnrestoredTable) {
+            return Ok(true);
+        }
         let suppressions = match self.shard.suppressions.state() {
             TableState::Live { behind } => Ok(Some(behind)),
             TableState::Restoring { .. } => Ok(None),
@@ -407,7 +410,6 @@ impl Running {
         for (name, behind) in tables {
             match behind {
                 Ok(Some(behind)) if behind <= TABLE_LAG => {}
-                Ok(None) if faults::broken(Breakage::UnrestoredTable) => {}
                 Ok(_) => return Ok(false),
                 Err(why) => return Err(ShardEnd::Table(format!("the {name} failed: {why}"))),
             }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use notilog::kafka::admin::Admin;
 use notilog::telemetry::faults::Point;
 
 use crate::scene::{Brokers, Process, Scene, Seed, Start, assert_exactly_once};
@@ -54,6 +55,8 @@ async fn case_02_what_a_zombie_was_about_to_commit_is_never_visible_when_its_own
 #[tokio::test(flavor = "multi_thread")]
 async fn case_02_a_fenced_process_ends_and_does_not_take_its_id_back() {
     let scene = Scene::new("twice", Brokers::Shared).await;
+    // More than the second takes of all partitions: the first has events to route, and finds out.
+    Admin::new(&scene.config.kafka).unwrap().raise_partitions(&scene.topics.events("shop"), 12).await.unwrap();
     let (watch, load) = (scene.watch(), scene.load(300, &[]));
     // Two live processes under one instance: the second fences the first, and that is the end of it.
     let dynamic = Start::instance("a").with("router.static_membership = false");

@@ -314,7 +314,7 @@ impl Reader {
                 .put(key, message.payload(), partition, offset, timestamp)
                 .map_err(|full| End::Lasting(format!("{full}; hold `{}` in more processes", self.settings.topic)))?;
         }
-        if !self.shared.progress.is_restored() {
+        if !self.ends.is_restored(partition) {
             faults::at(Point::Restoring);
         }
         self.shared.progress.record();
