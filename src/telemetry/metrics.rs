@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 pub use metrics::{Counter, Gauge, Histogram};
 use metrics::{Key, KeyName, Label, Level, Metadata};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
 
 use crate::model::{Channel, Class, Reason, State, Verdict};
 
@@ -136,6 +137,7 @@ impl Metric {
 static METADATA: Metadata<'static> = Metadata::new("notilog", Level::INFO, None);
 
 static EXPOSITION: OnceLock<Exposition> = OnceLock::new();
+static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// Renders what was counted.
 #[derive(Clone)]
@@ -157,6 +159,7 @@ impl Exposition {
 
 /// Starts counting for this process; a second call returns the same exposition. Handles made before count nothing.
 pub fn install() -> Result<Exposition, BuildError> {
+    let _one_at_a_time = INSTALLING.lock();
     if let Some(present) = EXPOSITION.get() {
         return Ok(present.clone());
     }
