@@ -19,8 +19,11 @@ use super::denied::{Denied, Right};
 use super::partition_of;
 use crate::config::Kafka;
 use crate::model::Timestamp;
+use crate::telemetry::clock::steady_now;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two questions for a leader.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Without a record or an end of a partition for this long, the scan fails.
 const STALL: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(250);
@@ -137,10 +140,7 @@ pub fn scan(kafka: &Kafka, scan: Scan<'_>, mut each: impl FnMut(Record) -> Contr
 /// Where the log of each partition ends now.
 pub fn ends(kafka: &Kafka, topic: &str) -> Result<BTreeMap<i32, i64>, ReadError> {
     let reader = Reader::open(kafka, topic)?;
-    let end_of = |partition| {
-        let watermarks = reader.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT);
-        watermarks.map(|(_, high)| (partition, high)).map_err(|error| reader.failed(&error))
-    };
+    let end_of = |partition| reader.watermarks(partition).map(|(_, high)| (partition, high));
     (0..reader.partitions()?).map(end_of).collect()
 }
 
@@ -212,10 +212,7 @@ impl Reader {
         let mut ends = BTreeMap::new();
         let mut assignment = TopicPartitionList::new();
         for partition in partitions {
-            let (low, high) = self
-                .consumer
-                .fetch_watermarks(&self.topic, partition, REQUEST_TIMEOUT)
-                .map_err(|error| self.failed(&error))?;
+            let (low, high) = self.watermarks(partition)?;
             let start = starts.get(&partition).copied().flatten().map_or(high, |start| start.max(low));
             if start < high {
                 ends.insert(partition, high);
@@ -226,6 +223,19 @@ impl Reader {
         }
         self.consumer.assign(&assignment).map_err(|error| self.failed(&error))?;
         Ok(ends)
+    }
+
+    /// Where the log of a partition begins and ends. One that was only just created, or whose broker just went, may be
+    /// without a leader for a moment.
+    fn watermarks(&self, partition: i32) -> Result<(i64, i64), ReadError> {
+        let deadline = steady_now() + REQUEST_TIMEOUT;
+        loop {
+            match self.consumer.fetch_watermarks(&self.topic, partition, REQUEST_TIMEOUT) {
+                Ok(bounds) => return Ok(bounds),
+                Err(error) if is_leaderless(&error) && steady_now() < deadline => std::thread::sleep(PAUSE),
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
     }
 
     /// The first offset to read of each partition; `None` where nothing is young enough.
@@ -281,6 +291,13 @@ impl Reader {
         };
         ReadError::Failed { topic: self.topic.clone(), cause }
     }
+}
+
+fn is_leaderless(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
+    )
 }
 
 fn record(message: &BorrowedMessage<'_>) -> Record {

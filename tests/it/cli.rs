@@ -317,8 +317,10 @@ async fn the_whole_way_from_emit_to_status_and_explain_as_one_process() {
     .await;
     let cli = Cli::of(&world);
     let endpoint = format!("webhook=http://127.0.0.1:{receiver}/cli");
-    assert_eq!(code(&cli.run(&["prefs", "set", "ada", "--endpoint", &endpoint, "--category", "orders=webhook"])), 0);
-    assert_eq!(code(&cli.run(&["prefs", "set", "bob", "--endpoint", &endpoint, "--category", "orders=off"])), 0);
+    for (user, orders) in [("ada", "orders=webhook"), ("bob", "orders=off")] {
+        let set = cli.run(&["prefs", "set", user, "--endpoint", &endpoint, "--category", orders]);
+        assert_eq!(code(&set), 0, "{}", stderr(&set));
+    }
     let up = world.program(&["up"]);
     let event =
         ["emit", "--domain", "shop", "--source", "shop/orders", "--type", "order.shipped", "--category", "orders"];
