@@ -41,6 +41,9 @@ pub const STALL: Duration = Duration::from_secs(7);
 /// How long one question to the cluster may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a new member waits for a first broker; without one it goes on all the same.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long an answer that nobody needs is waited for.
 const WAKE_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -204,6 +207,9 @@ impl GroupConsumer {
         };
         let inner = BaseConsumer::from_config_and_context(&config, context)
             .map_err(|error| fault("creating the client", &error))?;
+        // The group's coordinator is often connected to before any other broker. librdkafka (2.12) then finds nobody to
+        // ask about the topics, takes its question for asked, and joins two seconds later. What is told does not matter.
+        let _ = inner.fetch_metadata(None, FIRST_TIMEOUT);
         let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
         inner.subscribe(&topics).map_err(|error| fault("subscribing", &error))?;
         let member = Member {
