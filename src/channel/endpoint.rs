@@ -11,7 +11,7 @@ use reqwest::{Client, RequestBuilder, Response, Url};
 use tokio::time::timeout;
 
 use super::guard::{Guard, GuardedResolver, is_forbidden};
-use super::{ConfigProblem, connect_timeout};
+use super::{ConfigProblem, Verdict, connect_timeout};
 use crate::model::{Reason, Timestamp};
 
 /// What is read of an answer, so that the connection can be used again; no more is kept waiting for.
@@ -60,6 +60,17 @@ pub(super) enum Failure {
     Timeout,
     /// The connection broke after the request was on its way.
     Interrupted,
+}
+
+/// What a call without an answer says of a message.
+pub(super) fn failed(failure: Failure) -> Verdict {
+    let reason = match failure {
+        Failure::Forbidden => return Verdict::Reject { reason: Reason::AddressForbidden },
+        Failure::NoConnection => Reason::ConnectFailed,
+        Failure::Timeout => Reason::Timeout,
+        Failure::Interrupted => Reason::Interrupted,
+    };
+    Verdict::Retry { reason, after: None }
 }
 
 impl Endpoints {

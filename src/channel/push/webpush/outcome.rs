@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::channel::Verdict;
-use crate::channel::endpoint::Failure;
+pub(super) use crate::channel::endpoint::failed;
 use crate::model::Reason;
 
 pub(super) fn answered(status: u16, after: Option<Duration>) -> Verdict {
@@ -25,21 +25,12 @@ pub(super) fn answered(status: u16, after: Option<Duration>) -> Verdict {
     Verdict::Retry { reason, after }
 }
 
-pub(super) fn failed(failure: Failure) -> Verdict {
-    let reason = match failure {
-        Failure::Forbidden => return Verdict::Reject { reason: Reason::AddressForbidden },
-        Failure::NoConnection => Reason::ConnectFailed,
-        Failure::Timeout => Reason::Timeout,
-        Failure::Interrupted => Reason::Interrupted,
-    };
-    Verdict::Retry { reason, after: None }
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::channel::endpoint::Failure;
     use crate::channel::reject;
 
     const AFTER: Option<Duration> = Some(Duration::from_secs(7));
