@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::aftermath;
 use super::calls::{Came, Report};
-use super::desk::UnderWay;
+use super::collapse::{Mark, Newest, Place};
+use super::desk::{Source, UnderWay};
 use super::failing::Failing;
 use super::ledger::{Output, Work};
 use super::outcome::{Asked, Attempt, Conclusion, End};
@@ -76,13 +77,15 @@ pub struct Clerk {
     clock: Clock,
     preferences: Vec<u8>,
     failing: Failing,
+    newest: Newest,
 }
 
 impl Clerk {
     /// A clerk that joins with `table`.
     pub fn new(rules: Arc<Rules>, table: Table, records: Records, encoders: Encoders, clock: Clock) -> Self {
         let failing = Failing::new(rules.disable_after);
-        Clerk { rules, table, records, encoders, clock, preferences: Vec::new(), failing }
+        let newest = Newest::default();
+        Clerk { rules, table, records, encoders, clock, preferences: Vec::new(), failing, newest }
     }
 
     /// Reads a record's headers.
@@ -96,7 +99,7 @@ impl Clerk {
         match headers {
             Ok(headers) => {
                 let mut work = work(headers);
-                work.route = self.route(&work);
+                self.look_into(&mut work);
                 Ok(work)
             }
             Err(error) => {
@@ -107,11 +110,43 @@ impl Clerk {
         }
     }
 
-    /// Whom a record may go to: anybody while it cannot be read, which its turn will show.
-    fn route(&mut self, work: &Work) -> Route {
+    /// Finds out whom a record may go to, and remembers it among those of its collapse key. One that cannot be read may
+    /// go to anybody, as its turn will show.
+    fn look_into(&mut self, work: &mut Work) {
         let rules = Arc::clone(&self.rules);
         let value = work.record.value.as_deref().unwrap_or_default();
-        self.records.outbound(value).map_or_else(|_| Route::default(), |outbound| route(&rules, work, &outbound))
+        let Ok(outbound) = self.records.outbound(value) else { return };
+        let route = route(&rules, work, &outbound);
+        if let Some(mark) = Mark::of(&outbound) {
+            let place = place(&rules.destinations, work, &outbound);
+            self.newest.note(work.record.partition.partition, mark, place);
+        }
+        work.route = route;
+    }
+
+    /// Whether a later notification of the same collapse key was seen for this address.
+    fn is_overtaken(&self, work: &Work, outbound: &Outbound<'_>, address: &str) -> bool {
+        let place = || place(&self.rules.destinations, work, outbound);
+        let partition = work.record.partition.partition;
+        Mark::at(outbound, address).is_some_and(|mark| self.newest.overtakes(partition, mark, place()))
+    }
+
+    /// Whether a record has a collapse key: what is known of later ones decides its fate.
+    pub fn collapses(&mut self, record: &OwnedRecord) -> bool {
+        let value = record.value.as_deref().unwrap_or_default();
+        self.records.outbound(value).is_ok_and(|outbound| outbound.collapse_key.is_some())
+    }
+
+    /// What stands in a topic of first attempts was seen, now or by whoever had the partition before.
+    pub fn remember(&mut self, partition: i32, seen: Vec<(Mark, Place)>) {
+        for (mark, place) in seen {
+            self.newest.note(partition, mark, place);
+        }
+    }
+
+    /// A partition is someone else's, or begins anew.
+    pub fn forget(&mut self, partition: i32) {
+        self.newest.forget(partition);
     }
 
     /// The class of a record that waited: its first topic tells, or its priority when it waited from the start.
@@ -187,7 +222,15 @@ impl Clerk {
             None => crate::decide::Recipient::Invalid,
         };
         let ends = |end, reason| Conclusion::without_call(end, reason, &work.headers);
-        let conclusion = match turn.judge(outbound, &rules.policy, recipient, &at) {
+        let judgement = match turn.judge(outbound, &rules.policy, recipient, &at) {
+            Judgement::Call | Judgement::Wait { .. } | Judgement::Superseded(_)
+                if self.is_overtaken(work, outbound, outbound.address) =>
+            {
+                Judgement::Cancelled(Reason::Superseded)
+            }
+            judgement => judgement,
+        };
+        let conclusion = match judgement {
             Judgement::Call => return Ok(Considered::Call(Mode::Live)),
             Judgement::Misplaced => {
                 let message = format!("the record is not of channel {}", rules.destinations.channel);
@@ -232,6 +275,10 @@ impl Clerk {
         let conclusion = Conclusion::without_call(End::Cancelled, Reason::Superseded, &work.headers);
         let mut outputs = self.write(work, outbound, &conclusion, now)?;
         for endpoint in endpoints {
+            // The new address has had a later one of its collapse key, or will.
+            if self.is_overtaken(work, outbound, endpoint.address) {
+                continue;
+            }
             let destinations = &self.rules.destinations;
             outputs.push(destinations.successor(&mut self.encoders, work, outbound, endpoint, endpoints, now)?);
         }
@@ -446,6 +493,18 @@ fn route(rules: &Rules, work: &Work, outbound: &Outbound<'_>) -> Route {
     let alone: Set = pinned.into_iter().collect();
     let able = if able.and(alone).is_empty() { able } else { alone };
     Route { able, spread: spread(outbound.notification_id.0.as_bytes(), work.headers.attempt) }
+}
+
+/// Where a notification stands among those of its collapse key.
+pub(super) fn place(destinations: &Destinations, work: &Work, outbound: &Outbound<'_>) -> Place {
+    let record = &*work.record;
+    let (topic, offset) = match &work.headers.original {
+        Some(origin) => (&origin.topic, origin.offset),
+        None => (&record.partition.topic, record.offset),
+    };
+    let is_first = matches!(destinations.source(topic), Some(Source::First(_)));
+    let offset = if is_first { offset } else { 0 };
+    Place { decided_at: outbound.decided_at, offset, id: outbound.notification_id.0 }
 }
 
 fn header_fault(error: &HeaderError) -> String {

@@ -10,6 +10,7 @@
 //! | `providers` | which of a channel's providers a message goes to |
 //! | `breaker`, `bucket` | whether a provider may be called |
 //! | `wake` | whether a record is due, and still wanted |
+//! | `collapse` | whether a later one of its collapse key overtook it |
 //! | `retry`, `outcome` | what follows an attempt |
 //! | `outputs` | the records that say so |
 //! | `aftermath` | what else follows: a suppressed address |
@@ -22,6 +23,7 @@ mod breaker;
 mod bucket;
 mod calls;
 mod clerk;
+mod collapse;
 mod committer;
 mod desk;
 mod failing;
@@ -32,6 +34,7 @@ mod outputs;
 mod progress;
 mod providers;
 mod quotas;
+mod recall;
 mod retry;
 #[cfg(test)]
 mod samples;

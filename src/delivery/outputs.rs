@@ -165,7 +165,8 @@ impl Destinations {
                 nonce,
             ),
             address: endpoint.address,
-            decided_at: now,
+            // Among those of its collapse key it stays where it was; otherwise the decision was made just now.
+            decided_at: if outbound.collapse_key.is_some() { outbound.decided_at } else { now },
             siblings,
             ..outbound.clone()
         };
@@ -574,5 +575,17 @@ mod tests {
         assert_ne!(new.notification_id, old.notification_id);
         assert_eq!((new.address, new.decided_at), ("ada@one.example.org", NOW));
         assert_eq!(new.siblings, [endpoint_hash("default", "ada", "email", "ada@two.example.org")]);
+    }
+
+    #[test]
+    fn a_successor_takes_its_place_among_those_of_its_collapse_key_along() {
+        let mut encoders = Encoders::new(samples::ids());
+        let old = Outbound { collapse_key: Some("order-1"), ..samples::outbound() };
+        let one =
+            Endpoint { channel: Channel::Email.into(), address: "ada@one.example.org", verified: true, label: None };
+        let taken = samples::work(samples::waiting(1, NOW));
+        let written = destinations().successor(&mut encoders, &taken, &old, &one, &[&one], NOW).unwrap();
+        let mut records = Records::new(std::sync::Arc::new(FixedSchemas::own(samples::ids())));
+        assert_eq!(records.outbound(written.value.as_ref().unwrap()).unwrap().decided_at, old.decided_at);
     }
 }

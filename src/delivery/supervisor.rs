@@ -16,6 +16,7 @@ use super::committer::Committer;
 use super::desk::{Desk, Terms};
 use super::outputs::Destinations;
 use super::providers::Rank;
+use super::recall::Recall;
 use super::retry::Backoff;
 use super::status::Status;
 use super::worker::{Times, Worker, WorkerEnd};
@@ -246,6 +247,7 @@ impl Recipe {
                 Encoders::new(self.writer_ids),
                 self.clock.clone(),
             ),
+            recall: Recall::new(&self.config.kafka, destinations.clone(), records.clone()),
             calls: Calls::new(
                 self.runtime.clone(),
                 self.providers.clone(),

@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use super::calls::{Calls, Report};
 use super::clerk::{Clerk, Considered};
 use super::committer::{CommitEnd, Committer, Scope, Went, committed};
-use super::desk::{Desk, Landed};
+use super::desk::{Desk, Landed, Source};
 use super::ledger::Work;
 use super::outputs::Destinations;
+use super::recall::{Recall, Recalled};
 use super::status::Status;
 use super::wake::Now;
 use crate::kafka::{
@@ -131,6 +132,8 @@ pub struct Worker {
     pub desk: Desk,
     /// Who judges and writes.
     pub clerk: Clerk,
+    /// What was seen before the assignment.
+    pub recall: Recall,
     /// Who calls the providers.
     pub calls: Calls,
     /// What calls came to.
@@ -219,6 +222,9 @@ impl Running {
         }
         for start in worker.consumer.accept(partitions)? {
             if let Some(source) = worker.destinations.source(&start.partition.topic) {
+                if let Source::First(class) = source {
+                    worker.recall.begins(start.partition.partition, class, start.committed);
+                }
                 worker.desk.assign(start.partition.clone(), source, committed(&start).as_ref());
             }
         }
@@ -238,6 +244,10 @@ impl Running {
             self.settle()?;
         }
         self.worker.desk.revoke(partitions);
+        for partition in partitions {
+            self.worker.recall.forget(partition.partition);
+            self.worker.clerk.forget(partition.partition);
+        }
         self.worker.consumer.release(partitions)?;
         self.worker.status.assigned(self.worker.desk.partitions());
         // Whoever comes next is told by a new assignment.
@@ -358,7 +368,7 @@ impl Running {
             // Whichever class it is of: there must be room.
             let room =
                 [Class::Main, Class::Urgent].iter().all(|class| worker.desk.may_take(partition, *class, now.steady));
-            if !room || worker.desk.due_head(partition, now).is_none() {
+            if !room || !worker.may_wake(partition, now) {
                 return Ok(taken > 0);
             }
             worker.wake(partition, now);
@@ -484,6 +494,22 @@ impl Worker {
                 }
             }
             Err((work, outputs)) => self.desk.settle(work, outputs),
+        }
+    }
+
+    /// Whether a tier's head is due, and all is known that may have overtaken it.
+    fn may_wake(&mut self, partition: &TopicPartition, now: Now) -> bool {
+        let Some(held) = self.desk.due_head(partition, now) else { return false };
+        if !self.clerk.collapses(held.record()) {
+            return true;
+        }
+        match self.recall.ask(partition.partition) {
+            Recalled::Known => true,
+            Recalled::Waits => false,
+            Recalled::Just(seen) => {
+                self.clerk.remember(partition.partition, seen);
+                true
+            }
         }
     }
 

@@ -109,7 +109,7 @@ vocabulary! {
         EndpointDisabled = "endpoint_disabled",
         /// All attempts are used up.
         AttemptsExhausted = "attempts_exhausted",
-        /// The recipient's address changed while it waited.
+        /// The recipient's address changed while it waited, or a later one of its collapse key overtook it.
         Superseded = "superseded",
         // Receipts.
         /// A receipt says that it arrived.

@@ -8,6 +8,7 @@ mod channels;
 mod chat;
 mod cli;
 mod co_partitioned;
+mod collapsing;
 mod consuming;
 mod delivery;
 mod delivery_kill;
