@@ -143,7 +143,8 @@ pub struct Delivery {
     pub backoff: Vec<Delay>,
     /// Part of a backoff, in percent, that is drawn at random and added.
     pub jitter_percent: u32,
-    /// Calls under way, or answered and not yet committed, at once, per channel: what a crash can repeat.
+    /// Calls under way at once, per channel. A crash can repeat those, and half as many again that are answered and not
+    /// yet committed.
     pub max_in_flight: usize,
     /// Completed attempts are committed at the latest after this.
     pub commit_interval: Delay,

@@ -262,7 +262,7 @@ impl Recipe {
             clock: self.clock.clone(),
             times: Times {
                 commit_interval: delivery.commit_interval.0,
-                // The other half goes on meanwhile.
+                // What has room beside the calls under way.
                 commit_records: (delivery.max_in_flight / 2).max(1),
                 grace: delivery.grace.0,
             },

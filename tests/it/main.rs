@@ -17,6 +17,7 @@ mod holds;
 mod interop;
 mod kill;
 mod lag_memory;
+mod pace;
 mod places;
 mod providers;
 mod push;

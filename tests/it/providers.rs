@@ -1,14 +1,13 @@
-//! A channel with several providers, one that is left alone, one that is a sandbox, and how fast one is used: against
-//! a real Kafka, by real SMTP where an answer is enough, by a scripted provider where its moment matters.
+//! A channel with several providers, one that is left alone, and one that is a sandbox: against a real Kafka,
+//! by real SMTP where an answer is enough, by a scripted provider where its moment matters.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use notilog::channel::{self, Channel, Message, Outcome, Provider, Providers, Verdict};
 use notilog::config::{self, Channels, Common, Delay, Mode, RateLimit, RecipientLimit, TlsMode};
-use notilog::kafka::partition_of;
 use notilog::model::{Channel as Name, Reason};
 use notilog::telemetry::metrics;
 use notilog::wire::RecordType;
@@ -18,7 +17,7 @@ use serde_json::{Value, json};
 use crate::channels::email;
 use crate::delivery::{FAST, Someone, person_at, policy, states};
 use crate::stand_in::unique;
-use crate::support::{PARTITIONS, World};
+use crate::support::World;
 
 /// The SMTP stand-in at a port, under a name.
 fn smtp(name: &str, priority: u32, port: Option<u16>) -> config::Provider<config::Email> {
@@ -45,7 +44,7 @@ async fn send(world: &World, people: &[Someone]) {
 }
 
 /// All statuses once there are as many of this state as people.
-async fn all_until(world: &World, state: &str, count: usize) -> Vec<Value> {
+pub async fn all_until(world: &World, state: &str, count: usize) -> Vec<Value> {
     let of = |records: &[Value]| records.iter().filter(|record| record["value"]["state"] == state).count();
     let records = world.read_until(&[world.topics.delivery_status()], |records| of(records) >= count).await;
     records.into_iter().map(|record| record["value"].clone()).collect()
@@ -116,46 +115,57 @@ async fn a_sandbox_and_whoever_is_not_allowed_get_a_status_and_no_mail() {
 /// What a call comes to, by its number and its message.
 type Answers = dyn Fn(usize, &Message) -> Verdict + Send + Sync;
 
+/// How long a call takes.
+type Latency = dyn Fn(&Message) -> Duration + Send + Sync;
+
 /// A provider whose answers depend on when, and to whom.
-struct Scripted {
+pub struct Scripted {
     name: String,
     /// Its answers are of itself, and not of a customer's endpoint.
     shared: bool,
     answers: Box<Answers>,
-    latency: Duration,
+    latency: Box<Latency>,
     calls: AtomicUsize,
     /// The calls in their order: for whom, about which event, and when they began.
-    begun: Mutex<Vec<Begun>>,
+    pub begun: Mutex<Vec<Begun>>,
 }
 
-type Begun = (String, String, Instant);
+pub type Begun = (String, String, Instant);
 
 impl Scripted {
-    fn new(latency: Duration, answers: impl Fn(usize, &Message) -> Verdict + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Scripted::build(true, latency, answers))
+    pub fn new(latency: Duration, answers: impl Fn(usize, &Message) -> Verdict + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Scripted::build(true, move |_| latency, answers))
     }
 
     /// One that stands for customers' endpoints.
     fn of_customers(answers: impl Fn(usize, &Message) -> Verdict + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Scripted::build(false, Duration::ZERO, answers))
+        Arc::new(Scripted::build(false, |_| Duration::ZERO, answers))
+    }
+
+    /// One that is slower for some.
+    pub fn slow(
+        latency: impl Fn(&Message) -> Duration + Send + Sync + 'static,
+        answers: impl Fn(usize, &Message) -> Verdict + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Scripted::build(true, latency, answers))
     }
 
     fn build(
         shared: bool,
-        latency: Duration,
+        latency: impl Fn(&Message) -> Duration + Send + Sync + 'static,
         answers: impl Fn(usize, &Message) -> Verdict + Send + Sync + 'static,
     ) -> Self {
         Scripted {
             name: format!("scripted-{}", unique()),
             shared,
             answers: Box::new(answers),
-            latency,
+            latency: Box::new(latency),
             calls: AtomicUsize::new(0),
             begun: Mutex::default(),
         }
     }
 
-    fn providers(self: &Arc<Self>, limit: Option<RateLimit>) -> Vec<Providers> {
+    pub fn providers(self: &Arc<Self>, limit: Option<RateLimit>) -> Vec<Providers> {
         let only = Providers::only(Arc::clone(self) as Arc<dyn Channel>);
         vec![Providers { all: only.all.into_iter().map(|one| Provider { limit, ..one }).collect(), ..only }]
     }
@@ -179,7 +189,7 @@ impl Channel for Scripted {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         #[expect(clippy::disallowed_methods, reason = "a test measures")]
         self.begun.lock().push((message.event.user_id.clone(), message.event.id.clone(), Instant::now()));
-        tokio::time::sleep(self.latency).await;
+        tokio::time::sleep((self.latency)(message)).await;
         Outcome { result: (self.answers)(call, message), code: None }
     }
 
@@ -188,7 +198,7 @@ impl Channel for Scripted {
     }
 }
 
-fn sent() -> Verdict {
+pub fn sent() -> Verdict {
     Verdict::Sent { provider_message_id: None }
 }
 
@@ -287,80 +297,4 @@ async fn an_endpoint_that_only_fails_is_disabled_with_a_status() {
     let entry = &entries[0]["value"];
     assert_eq!((&entry["reason"], &entry["notification_id"]), (&json!("dead_endpoint"), &disabled["notification_id"]));
     assert_eq!(world.count(&[world.topics.suppressions()]).await, 1);
-}
-
-/// One partition's recipients.
-fn of_one_partition(count: usize) -> Vec<Someone> {
-    let on_first = |someone: &Someone| {
-        let key = format!("default/{}", someone.user);
-        partition_of(key.as_bytes(), PARTITIONS) == 0
-    };
-    std::iter::repeat_with(Someone::new).filter(on_first).take(count).collect()
-}
-
-/// How long the calls of those who are not `dead` took, from the first to the last, and the 99th percentile of the time
-/// from a recipient's one call to its next.
-struct Measured {
-    per_second: f64,
-    gap_p99: Duration,
-}
-
-async fn measure(in_flight: usize, recipients: usize, each: usize, dead: usize) -> Measured {
-    let world = World::new("pace", FAST).await;
-    let world = world.with_config(|config| {
-        config.delivery.max_in_flight = in_flight;
-        // A dead endpoint is no storm here: what it costs the others is what is asked.
-        config.delivery.breaker.at_least = u32::MAX;
-    });
-    let people = of_one_partition(recipients);
-    let gone: BTreeSet<String> = people.iter().take(dead).map(|someone| someone.user.clone()).collect();
-    let busy = Verdict::Retry { reason: Reason::ProviderBusy, after: None };
-    let of_dead = gone.clone();
-    let provider = Scripted::new(Duration::from_millis(200), move |_, message| {
-        if of_dead.contains(&message.event.user_id) { busy.clone() } else { sent() }
-    });
-    world.preferences(people.iter().map(|someone| person_at(someone, &someone.address)).collect()).await;
-    let events: Vec<String> = (0..each).map(|event| format!("e-{event}")).collect();
-    let items = events.iter().flat_map(|event| people.iter().map(move |someone| (someone, event)));
-    let items = items.map(|(someone, event)| someone.item(&world, someone.outbound(event))).collect();
-    world.produce(RecordType::Outbound, items).await;
-    let delivery = world.deliver(policy(), provider.providers(None)).await.unwrap();
-    all_until(&world, "SENT", (recipients - dead) * each).await;
-    delivery.stop().await.unwrap();
-
-    let begun = provider.begun.lock();
-    let mut by_user: BTreeMap<&str, Vec<(&str, Instant)>> = BTreeMap::new();
-    for (user, event, at) in begun.iter().filter(|(user, _, _)| !gone.contains(user)) {
-        by_user.entry(user).or_default().push((event, *at));
-    }
-    for (user, calls) in &by_user {
-        assert!(calls.iter().map(|(event, _)| *event).eq(events.iter().map(String::as_str)), "order of {user}");
-    }
-    let (first, last) =
-        (begun.iter().map(|call| call.2).min().unwrap(), begun.iter().map(|call| call.2).max().unwrap());
-    let took = (last - first + Duration::from_millis(200)).as_secs_f64();
-    let mut gaps: Vec<Duration> =
-        by_user.values().flat_map(|calls| calls.windows(2).map(|pair| pair[1].1 - pair[0].1)).collect();
-    gaps.sort();
-    #[expect(clippy::cast_precision_loss, reason = "thousands")]
-    let per_second = begun.len() as f64 / took;
-    Measured { per_second, gap_p99: gaps[gaps.len() * 99 / 100] }
-}
-
-/// `cargo test --release --test it providers::pace -- --ignored --nocapture`
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement; takes a minute, and wants a machine to itself"]
-async fn pace_of_a_slow_provider_and_what_dead_endpoints_cost_the_others() {
-    const IN_FLIGHT: usize = 128;
-    let alone = measure(IN_FLIGHT, 1_000, 5, 0).await;
-    #[expect(clippy::cast_precision_loss, reason = "a hundred")]
-    let ideal = IN_FLIGHT as f64 / 0.2;
-    println!("{:.0} calls/s of {ideal:.0} possible ({:.2})", alone.per_second, alone.per_second / ideal);
-    let beside = measure(IN_FLIGHT, 1_000, 5, 10).await;
-    println!(
-        "p99 between two calls of a recipient: {:?} alone, {:?} beside 10 dead ones",
-        alone.gap_p99, beside.gap_p99
-    );
-    assert!(alone.per_second >= 0.9 * ideal, "{}", alone.per_second);
-    assert!(beside.gap_p99.as_secs_f64() <= 1.1 * alone.gap_p99.as_secs_f64());
 }
