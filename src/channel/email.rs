@@ -4,6 +4,7 @@
 //! they may quote addresses.
 
 mod content;
+mod dkim;
 mod message;
 mod outcome;
 mod pool;
@@ -21,6 +22,7 @@ use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter,
 use tokio::time::timeout;
 
 use self::content::WholeContent;
+use self::dkim::Signer;
 use self::message::{Envelope, Letterhead};
 use self::outcome::{Failure, Stage, verdict};
 use self::pool::{ConnectError, Leased, Pool, Security, Server, Used, expect, failure};
@@ -55,6 +57,7 @@ impl Email {
         if let Err(problem) = config.unsubscribe_url.as_deref().map_or(Ok(()), check_unsubscribe_url) {
             note("unsubscribe_url", problem);
         }
+        let dkim = from.as_ref().map_or_else(Vec::new, |from| signers(&config.dkim, from.email.domain(), &mut note));
         if config.max_connections == 0 {
             note("max_connections", "is 0: nothing could be sent; use 1 or more".to_owned());
         }
@@ -66,7 +69,7 @@ impl Email {
         let hello = ClientId::default();
         let server = Server { host: config.host.clone(), port: config.port, security, credentials, hello };
         Ok(Email {
-            letterhead: Letterhead { from, reply_to, unsubscribe_url: config.unsubscribe_url.clone() },
+            letterhead: Letterhead { from, reply_to, unsubscribe_url: config.unsubscribe_url.clone(), dkim },
             pool: Pool::new(server, config.max_connections),
             timeout: config.timeout.0,
             clock,
@@ -134,7 +137,7 @@ impl Channel for Email {
     async fn deliver(&self, message: &Message) -> Outcome {
         let envelope = match self.letterhead.write(message, self.clock.now()) {
             Ok(envelope) => envelope,
-            Err(reason) => return Outcome { result: Verdict::Reject { reason }, code: None },
+            Err(result) => return Outcome { result, code: None },
         };
         // Waiting for a place is not the provider's time, but bounded all the same.
         let Ok(_permit) = timeout(self.timeout, self.pool.permit()).await else {
@@ -269,6 +272,22 @@ fn credentials(config: &config::Email) -> Result<Option<Credentials>, String> {
         (None, None) => Ok(None),
         _ => Err("and `password` belong together; set both or neither".to_owned()),
     }
+}
+
+/// The keys that sign, each of a name of its own; `from` is the domain of From.
+fn signers(config: &[config::Dkim], from: &str, note: &mut impl FnMut(&str, String)) -> Vec<Signer> {
+    let mut signers: Vec<Signer> = Vec::new();
+    for (index, config) in config.iter().enumerate() {
+        match Signer::new(config, from) {
+            Ok(signer) if signers.iter().any(|other| other.name() == signer.name()) => {
+                let problem = format!("is given to two keys at {}; DNS has one for each name", signer.name());
+                note(&format!("dkim[{index}].selector"), problem);
+            }
+            Ok(signer) => signers.push(signer),
+            Err((setting, problem)) => note(&format!("dkim[{index}].{setting}"), problem),
+        }
+    }
+    signers
 }
 
 /// RFC 8058, section 3.1: one HTTPS URI.

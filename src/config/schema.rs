@@ -215,6 +215,8 @@ const HOOK: &[Key] = &[
     may("url", Shape::Text(http_url)),
 ];
 
+const DKIM: &[Key] = &[may("domain", TEXT), must("selector", TEXT), must("key", Shape::Secret)];
+
 const MAILBOX: &[Key] = &[must("folder", TEXT), must("provider", TEXT), may("poll", Shape::Delay(1))];
 
 const CHANNELS: &[Key] = &[
@@ -234,6 +236,7 @@ const CHANNELS: &[Key] = &[
                 may("max_connections", POSITIVE),
                 may("timeout", Shape::Delay(1)),
                 may("unsubscribe_url", Shape::Text(https_url)),
+                may("dkim", Shape::List { of: &Shape::Section(DKIM), min: 0 }),
             ],
         }]),
     ),

@@ -282,6 +282,7 @@ fn the_example_names_every_key_and_what_it_comments_out_is_valid_too() {
         "kafka",
         "registry",
         "mail",
+        "dkim",
         "telegram",
         "webhook",
         "sms",

@@ -238,6 +238,22 @@ pub struct Email {
     /// RFC 8058 one-click URL with `{notification_id}`, `{recipient}` and `{category}` placeholders; https.
     #[serde(default)]
     pub unsubscribe_url: Option<String>,
+    /// Keys that sign every mail; none: the relay signs, or nobody.
+    #[serde(default)]
+    pub dkim: Vec<Dkim>,
+}
+
+/// A key that signs mail (DKIM, RFC 6376).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dkim {
+    /// In whose name; the domain of From when not set.
+    #[serde(default)]
+    pub domain: Option<String>,
+    /// Where the public key stands: `<selector>._domainkey.<domain>`.
+    pub selector: String,
+    /// The private key in PEM, RSA or Ed25519, its content.
+    pub key: Secret,
 }
 
 fn email_max_connections() -> usize {

@@ -31,6 +31,7 @@ pub fn email() -> config::Email {
         max_connections: 5,
         timeout: Delay(Duration::from_secs(20)),
         unsubscribe_url: Some("https://example.com/u?n={notification_id}&r={recipient}&c={category}".to_owned()),
+        dkim: Vec::new(),
     }
 }
 
@@ -64,7 +65,7 @@ fn build(channels: Channels) -> Arc<dyn Channel> {
     Arc::clone(&channel::build(&channels).unwrap()[0].all[0].by)
 }
 
-fn email_channel(email: config::Email) -> Arc<dyn Channel> {
+pub fn email_channel(email: config::Email) -> Arc<dyn Channel> {
     build(Channels { email: vec![email.into()], ..Channels::default() })
 }
 
@@ -77,7 +78,7 @@ fn webhook_channel(webhook: config::Webhook) -> Arc<dyn Channel> {
 }
 
 /// An order that was placed, as the shipped template says it.
-fn order(channel: Name, address: &str) -> Message {
+pub fn order(channel: Name, address: &str) -> Message {
     let event = EventFacts {
         id: "e-1".to_owned(),
         kind: "order.placed".to_owned(),

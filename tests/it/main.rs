@@ -12,6 +12,7 @@ mod collapsing;
 mod consuming;
 mod delivery;
 mod delivery_kill;
+mod email;
 mod fencing;
 mod holds;
 mod interop;

@@ -9,7 +9,8 @@ use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message as Mail};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::channel::{Content, Message};
+use super::dkim::Signer;
+use crate::channel::{Content, Message, Verdict, halt, reject};
 use crate::model::{Reason, RecipientKey, Timestamp};
 use crate::telemetry::random;
 
@@ -20,11 +21,11 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(
 const MAX_URL: usize = 900;
 
 /// What every mail of the channel has in common.
-#[derive(Debug)]
 pub(super) struct Letterhead {
     pub(super) from: Mailbox,
     pub(super) reply_to: Option<Mailbox>,
     pub(super) unsubscribe_url: Option<String>,
+    pub(super) dkim: Vec<Signer>,
 }
 
 /// A mail ready to be handed over.
@@ -40,11 +41,13 @@ impl Letterhead {
     /// Writes the mail.
     ///
     /// # Errors
-    /// [`Reason::AddressRefused`] when the address is none; [`Reason::TemplateFailed`] when the content is not a
-    /// mail's, or cannot be one.
-    pub(super) fn write(&self, message: &Message, now: Timestamp) -> Result<Envelope, Reason> {
-        let Content::Mail { subject, text, html } = &message.content else { return Err(Reason::TemplateFailed) };
-        let to = address(&message.address).ok_or(Reason::AddressRefused)?;
+    /// Reject, [`Reason::AddressRefused`] when the address is none, [`Reason::TemplateFailed`] when the content is not a
+    /// mail's, or cannot be one. Halt when it cannot be signed: nothing leaves unsigned that should be.
+    pub(super) fn write(&self, message: &Message, now: Timestamp) -> Result<Envelope, Verdict> {
+        let Content::Mail { subject, text, html } = &message.content else {
+            return Err(reject(Reason::TemplateFailed));
+        };
+        let to = address(&message.address).ok_or(reject(Reason::AddressRefused))?;
         let message_id = format!("<{}@{}>", message.id, self.from.email.domain());
         let seconds = u64::try_from(now.0 / 1000).unwrap_or(0);
         let mut mail = Mail::builder()
@@ -67,8 +70,18 @@ impl Letterhead {
             Some(html) => mail.multipart(alternative(text, html)),
             None => mail.singlepart(part(ContentType::TEXT_PLAIN, text)),
         };
-        let bytes = written.map_err(|_| Reason::TemplateFailed)?.formatted();
+        let bytes = self.signed(written.map_err(|_| reject(Reason::TemplateFailed))?.formatted(), now)?;
         Ok(Envelope { from: self.from.email.clone(), to, message_id, bytes })
+    }
+}
+
+impl Letterhead {
+    /// The mail with each key's signature above it; none signs another's.
+    fn signed(&self, mail: Vec<u8>, now: Timestamp) -> Result<Vec<u8>, Verdict> {
+        let signatures = self.dkim.iter().map(|signer| signer.sign(&mail, now)).collect::<Result<Vec<_>, _>>();
+        let mut signed = signatures.map_err(|_| halt(Reason::BadCredentials))?.concat().into_bytes();
+        signed.extend(mail);
+        Ok(signed)
     }
 }
 
@@ -132,6 +145,7 @@ mod tests {
             from: "Shop <shop@example.com>".parse().unwrap(),
             reply_to: Some("help@example.com".parse().unwrap()),
             unsubscribe_url: Some("https://example.com/u?n={notification_id}&r={recipient}&c={category}".to_owned()),
+            dkim: Vec::new(),
         }
     }
 
@@ -204,7 +218,7 @@ mod tests {
     #[test]
     fn content_of_another_channel_is_not_a_mail() {
         let message = Message { content: Content::Json("{}".to_owned()), ..message("", "", None) };
-        assert_eq!(letterhead().write(&message, Timestamp(0)).unwrap_err(), Reason::TemplateFailed);
+        assert_eq!(letterhead().write(&message, Timestamp(0)).unwrap_err(), reject(Reason::TemplateFailed));
     }
 
     proptest! {

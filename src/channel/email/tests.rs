@@ -119,6 +119,7 @@ fn config(port: u16) -> config::Email {
         max_connections: 2,
         timeout: Delay(Duration::from_secs(20)),
         unsubscribe_url: None,
+        dkim: Vec::new(),
     }
 }
 
