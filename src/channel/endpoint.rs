@@ -3,6 +3,7 @@
 //! Invariant: an endpoint belongs to a customer. It cannot lead us to another address, make us read more than a little,
 //! or reach what [`Guard`] forbids; and its URL, which may be a secret, is in no error that leaves this file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::fmt::rfc2822;
@@ -10,7 +11,7 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, RequestBuilder, Response, Url};
 use tokio::time::timeout;
 
-use super::guard::{Guard, GuardedResolver, is_forbidden};
+use super::guard::{Guard, GuardedResolver, Lookup, SystemLookup, is_forbidden};
 use super::{ConfigProblem, Verdict, connect_timeout};
 use crate::model::{Reason, Timestamp};
 
@@ -76,12 +77,23 @@ pub(super) fn failed(failure: Failure) -> Verdict {
 impl Endpoints {
     /// A client under these settings of `section`, as in `channels.webhook`; what is wrong with them goes to `problems`.
     pub(super) fn new(section: &str, access: Access<'_>, problems: &mut Vec<ConfigProblem>) -> Option<Self> {
+        Endpoints::with_lookup(section, access, Arc::new(SystemLookup), problems)
+    }
+
+    /// [`Endpoints::new`] with another way to find the addresses of names.
+    pub(super) fn with_lookup(
+        section: &str,
+        access: Access<'_>,
+        lookup: Arc<dyn Lookup>,
+        problems: &mut Vec<ConfigProblem>,
+    ) -> Option<Self> {
         let guard = Guard::new(access.allow_networks).map_err(|wrong| {
             let text = format!("has entries that are no networks: {}; write them like 10.0.0.0/8", wrong.join(", "));
             problems.push(ConfigProblem::new(format!("{section}.allow_networks"), text));
         });
         let guard = guard.ok()?;
-        let client = client(&guard, access.timeout).map_err(|_| {
+        let resolver = GuardedResolver::new(guard.clone(), lookup);
+        let client = client(resolver, access.timeout).map_err(|_| {
             problems.push(ConfigProblem::new(section, "no HTTP client can be made: TLS does not start"));
         });
         Some(Endpoints { client: client.ok()?, guard, allow_http: access.allow_http })
@@ -143,12 +155,12 @@ pub(super) fn bounded(wanted: Duration) -> Option<Duration> {
 }
 
 /// Without proxies: a proxy would resolve names itself, behind the guard's back.
-fn client(guard: &Guard, timeout: Duration) -> reqwest::Result<Client> {
+fn client(resolver: GuardedResolver, timeout: Duration) -> reqwest::Result<Client> {
     Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
-        .dns_resolver(GuardedResolver(guard.clone()))
+        .dns_resolver(resolver)
         .user_agent(concat!("notilog/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(connect_timeout(timeout))
         .timeout(timeout)

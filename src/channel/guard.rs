@@ -7,6 +7,7 @@
 //! Invariant: every address that is connected to was allowed here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -114,15 +115,43 @@ fn last_32_bits(address: Ipv6Addr) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, d)
 }
 
-/// The system's resolver, behind a [`Guard`].
-#[derive(Debug, Clone)]
-pub struct GuardedResolver(pub Guard);
+/// Finds the addresses of a name.
+#[async_trait::async_trait]
+pub trait Lookup: Send + Sync {
+    /// All of them; the port is not looked at.
+    async fn lookup(&self, name: &str) -> std::io::Result<Vec<SocketAddr>>;
+}
+
+/// What the system says.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemLookup;
+
+#[async_trait::async_trait]
+impl Lookup for SystemLookup {
+    async fn lookup(&self, name: &str) -> std::io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host((name, 0)).await?.collect())
+    }
+}
+
+/// A resolver behind a [`Guard`]: names lead only to addresses that may be called.
+#[derive(Clone)]
+pub struct GuardedResolver {
+    guard: Guard,
+    lookup: Arc<dyn Lookup>,
+}
+
+impl GuardedResolver {
+    /// What `lookup` finds and `guard` allows.
+    pub fn new(guard: Guard, lookup: Arc<dyn Lookup>) -> Self {
+        GuardedResolver { guard, lookup }
+    }
+}
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.0.clone();
+        let GuardedResolver { guard, lookup } = self.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = lookup.lookup(name.as_str()).await?;
             let some = !found.is_empty();
             let allowed: Vec<SocketAddr> = found.into_iter().filter(|address| guard.allows(address.ip())).collect();
             if some && allowed.is_empty() {
@@ -214,7 +243,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_resolves_to_us_is_refused() {
-        let resolve = |guard: Guard| async move { GuardedResolver(guard).resolve("localhost".parse().unwrap()).await };
+        let resolver = |guard| GuardedResolver::new(guard, Arc::new(SystemLookup));
+        let resolve = |guard| async move { resolver(guard).resolve("localhost".parse().unwrap()).await };
         let refused = resolve(guard(&[])).await.err().unwrap();
         assert!(is_forbidden(refused.as_ref()));
         assert!(resolve(guard(&["127.0.0.0/8"])).await.unwrap().all(|address| address.ip().is_loopback()));

@@ -5,6 +5,8 @@
 
 mod outcome;
 #[cfg(test)]
+mod ssrf;
+#[cfg(test)]
 mod tests;
 
 use crate::channel::reject;
