@@ -77,13 +77,18 @@ async fn inbox(world: &World, arguments: &[&str]) -> Value {
     serde_json::from_str(&crate::support::output_of(command, String::new()).await).unwrap()
 }
 
-/// An inbox' outbound record, decided just now.
+/// An outbound record of an inbox.
 fn outbound(world: &World, user: &str, n: usize) -> Value {
-    let id = NotificationId::derive("default", "shop", &format!("e-{n}"), user, "inbox", "app", "");
-    json!({"topic": world.topics.outbound(Name::Inbox, Class::Main), "key": format!("default/{user}"), "value": {
+    outbound_by(world, (Name::Inbox, "app", "account"), user, n)
+}
+
+/// An outbound record of a channel, address and category, decided just now.
+fn outbound_by(world: &World, (channel, address, category): (Name, &str, &str), user: &str, n: usize) -> Value {
+    let id = NotificationId::derive("default", "shop", &format!("e-{n}"), user, channel.as_str(), address, "");
+    json!({"topic": world.topics.outbound(channel, Class::Main), "key": format!("default/{user}"), "value": {
         "notification_id": id.to_string(), "event_id": format!("e-{n}"), "source": "shop", "type": "t",
-        "event_time": now(), "tenant": "default", "user_id": user, "category": "account", "priority": "NORMAL",
-        "channel": "inbox", "address": "app", "locale": "en", "timezone": "UTC", "template": "message",
+        "event_time": now(), "tenant": "default", "user_id": user, "category": category, "priority": "NORMAL",
+        "channel": channel.as_str(), "address": address, "locale": "en", "timezone": "UTC", "template": "message",
         "data": "{\"title\":\"T\"}", "collapse_key": null, "not_before": null, "expires_at": null,
         "decided_at": now(), "policy_version": "v", "replay_id": null, "siblings": [], "fallback": [],
     }})
@@ -236,32 +241,68 @@ async fn items_are_written_once_with_their_status_however_often_delivery_is_kill
     let user = |n: usize| format!("u-{}", n % 50);
     world.preferences((0..50).map(|n| reachable(&user(n), "inbox", "app", "account")).collect()).await;
     world.produce(RecordType::Outbound, (0..ITEMS).map(|n| outbound(&world, &user(n), n)).collect()).await;
-    for round in 1..=KILLS {
-        let delivery = world.program(&["deliver", "--channel", "inbox"]);
-        world.wait_for_log("partitions assigned", round).await;
-        world.wait_for_end_to_move(&world.topics.delivery_status()).await;
-        delivery.kill();
-    }
-    let before = world.count(&[world.topics.delivery_status()]).await;
-    assert!(before < ITEMS, "a kill came after the last item");
-    let delivery = world.program(&["deliver", "--channel", "inbox"]);
-    let deadline = Instant::now() + PATIENCE;
-    while world.count(&[world.topics.delivery_status()]).await < ITEMS {
-        assert!(Instant::now() < deadline, "{}", world.log());
-    }
-    drop(delivery);
-    let once = |records: Vec<Value>, id: &dyn Fn(&Value) -> String| {
-        let mut times: BTreeMap<String, usize> = BTreeMap::new();
-        records.iter().for_each(|record| *times.entry(id(record)).or_default() += 1);
-        assert!(times.values().all(|times| *times == 1), "once");
-        times.into_keys().collect::<BTreeSet<String>>()
-    };
+    let before = killed(&world, "inbox", KILLS, ITEMS).await;
     let id = |n: usize| outbound(&world, &user(n), n)["value"]["notification_id"].as_str().unwrap().to_owned();
     let all: BTreeSet<String> = (0..ITEMS).map(id).collect();
     let by_id = |record: &Value| record["value"]["notification_id"].as_str().unwrap().to_owned();
     assert_eq!(once(world.read(&[world.topics.inbox()]).await, &by_id), all);
     assert_eq!(once(world.read(&[world.topics.delivery_status()]).await, &by_id), all);
     println!("{ITEMS} items and statuses once each after {KILLS} kills; {before} before the last start");
+}
+
+/// Kills delivery so often in the middle, then lets it finish; how many statuses there were before that.
+async fn killed(world: &World, channel: &str, kills: usize, items: usize) -> usize {
+    let arguments = ["deliver", "--channel", channel];
+    for round in 1..=kills {
+        let delivery = world.program(&arguments);
+        world.wait_for_log("partitions assigned", round).await;
+        world.wait_for_end_to_move(&world.topics.delivery_status()).await;
+        delivery.kill();
+    }
+    let before = world.count(&[world.topics.delivery_status()]).await;
+    assert!(before < items, "a kill came after the last item");
+    let delivery = world.program(&arguments);
+    let deadline = Instant::now() + PATIENCE;
+    while world.count(&[world.topics.delivery_status()]).await < items {
+        assert!(Instant::now() < deadline, "{}", world.log());
+    }
+    drop(delivery);
+    before
+}
+
+/// What these records are about, each of it once.
+fn once(records: Vec<Value>, id: &dyn Fn(&Value) -> String) -> BTreeSet<String> {
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    records.iter().for_each(|record| *times.entry(id(record)).or_default() += 1);
+    assert!(times.values().all(|times| *times == 1), "once");
+    times.into_keys().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_on_a_customers_topic_are_written_once_with_their_status_however_often_delivery_is_killed() {
+    const EVENTS: usize = 3_000;
+    const KILLS: usize = 3;
+    let slowly = "delivery.static_membership = true\ndelivery.max_in_flight = 16";
+    let world = World::new("kafka-kill", &format!("{slowly}\n{}", kafka(1))).await;
+    let topic = create(&world, "orders", &[]).await;
+    let user = |n: usize| format!("u-{}", n % 50);
+    world.preferences((0..50).map(|n| reachable(&user(n), "kafka", &topic, "monitoring")).collect()).await;
+    let item = |n: usize| outbound_by(&world, (Name::Kafka, &topic, "monitoring"), &user(n), n);
+    world.produce(RecordType::Outbound, (0..EVENTS).map(item).collect()).await;
+    let before = killed(&world, "kafka", KILLS, EVENTS).await;
+    let all: BTreeSet<String> =
+        (0..EVENTS).map(|n| item(n)["value"]["notification_id"].as_str().unwrap().to_owned()).collect();
+    let by_id = |record: &Value| record["value"]["notification_id"].as_str().unwrap().to_owned();
+    assert_eq!(once(world.read(&[world.topics.delivery_status()]).await, &by_id), all);
+    let by_event = |record: &Value| {
+        let digits = record["raw"].as_str().unwrap().as_bytes().chunks(2);
+        let bytes: Vec<u8> =
+            digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect();
+        let event: Value = serde_json::from_slice(&bytes).unwrap();
+        event["id"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(once(world.read(&[topic]).await, &by_event), all);
+    println!("{EVENTS} events and statuses once each after {KILLS} kills; {before} before the last start");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
