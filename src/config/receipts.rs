@@ -40,9 +40,9 @@ pub struct Receipts {
 pub struct Hook {
     /// The shape of its requests, and how they are signed.
     pub kind: HookKind,
-    /// Its name in the statuses of its messages.
+    /// Its name in the statuses of its messages; an app has none there, and may say which it is.
     pub provider: String,
-    /// What it signs with: Twilio's auth token, Mailgun's webhook signing key.
+    /// What it signs with: Twilio's auth token, Mailgun's webhook signing key, a Standard Webhooks secret.
     pub secret: Secret,
     /// The URL that it was told to call, in full: part of Twilio's signature.
     #[serde(default)]
@@ -57,6 +57,8 @@ pub enum HookKind {
     Twilio,
     /// Mailgun's event webhooks.
     Mailgun,
+    /// An app that says which notifications were seen.
+    App,
 }
 
 /// A mailbox that bounces come back to.

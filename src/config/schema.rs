@@ -209,7 +209,7 @@ pub(super) const COMMON: &[Key] = &[
 /// Where there are several kinds of providers.
 pub(super) const KIND: &[Key] = &[must("kind", TEXT)];
 const HOOK: &[Key] = &[
-    must("kind", Shape::Choice(|| vec!["twilio", "mailgun"])),
+    must("kind", Shape::Choice(|| vec!["twilio", "mailgun", "app"])),
     must("provider", TEXT),
     must("secret", Shape::Secret),
     may("url", Shape::Text(http_url)),

@@ -58,6 +58,7 @@ pub(super) fn category() -> CategoryPolicy {
         templates: BTreeMap::new(),
         ordering: Ordering::Relaxed,
         max_attempts: 8,
+        fallback: Vec::new(),
     }
 }
 
@@ -119,5 +120,6 @@ pub(super) fn outbound<'a>(channel: Channel, address: &'a str) -> Outbound<'a> {
         replay_id: None,
         siblings: Vec::new(),
         fallback: Vec::new(),
+        fallback_of: None,
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! Invariant: pure, and within the conclusion's own transaction; no record here holds an address.
 
+use super::fallback::{Follows, follows};
 use super::ledger::{Output, Work};
 use super::outcome::{Conclusion, End};
 use crate::model::{
@@ -86,6 +87,9 @@ pub fn sent_message(
         suppression_key: listed.as_ref().map(|named| named.key.as_str()),
         key_id: listed.as_ref().map(|named| named.key_id.as_str()),
         replay_id: outbound.replay_id,
+        fallback_of: outbound.fallback_of,
+        falls_back: follows(outbound, &taken.headers, conclusion) == Follows::Unless,
+        next: None,
     };
     Ok(Some(Output {
         topic: topics.receipts(),

@@ -11,6 +11,7 @@ use super::calls::{Came, Report};
 use super::collapse::{Mark, Newest, Place};
 use super::desk::{Source, UnderWay};
 use super::failing::Failing;
+use super::fallback;
 use super::ledger::{Output, Work};
 use super::outcome::{Asked, Attempt, Conclusion, End};
 use super::outputs::Destinations;
@@ -66,6 +67,13 @@ pub enum Considered {
     Write(Vec<Output>),
     /// Nobody can tell now: the registry does not answer, or the table is being restored.
     Later(JoinError),
+}
+
+/// Whether a notification's fallback chain goes on with a conclusion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chain {
+    Follows,
+    Ends,
 }
 
 /// One worker's.
@@ -373,7 +381,9 @@ impl Clerk {
         let mut records = self.records.clone();
         let conclusion = Conclusion::without_call(End::Dead, reason, &work.headers);
         let outbound = records.outbound(work.record.value.as_deref().unwrap_or_default());
-        let written = outbound.and_then(|outbound| self.write(work, &outbound, &conclusion, now));
+        // What one of ours does not take may be the chain's own record, or come after a provider's SENT.
+        let chain = if self.rules.destinations.topics.owns(topic) { Chain::Ends } else { Chain::Follows };
+        let written = outbound.and_then(|outbound| self.write_out(work, &outbound, &conclusion, chain, now));
         let mut outputs =
             written.unwrap_or_else(|_| self.refuse(work, reason, "its outputs are refused by the broker"));
         let grave = self.rules.destinations.grave();
@@ -411,6 +421,17 @@ impl Clerk {
         conclusion: &Conclusion,
         now: Timestamp,
     ) -> Result<Vec<Output>, WireError> {
+        self.write_out(work, outbound, conclusion, Chain::Follows, now)
+    }
+
+    fn write_out(
+        &mut self,
+        work: &Work,
+        outbound: &Outbound<'_>,
+        conclusion: &Conclusion,
+        follows: Chain,
+        now: Timestamp,
+    ) -> Result<Vec<Output>, WireError> {
         let rules = Arc::clone(&self.rules);
         let destinations = &rules.destinations;
         let mut outputs = destinations.conclude(&mut self.encoders, work, outbound, conclusion, now)?;
@@ -435,6 +456,11 @@ impl Clerk {
                 conclusion,
                 now,
             )?);
+        }
+        if rules.receipts && follows == Chain::Follows {
+            let latest = now.max(self.clock.steady());
+            let topics = &destinations.topics;
+            outputs.extend(fallback::tell(&mut self.encoders, topics, work, outbound, conclusion, latest)?);
         }
         let state = conclusion.end.state();
         statuses(self.channel(), state).increment(1);

@@ -13,6 +13,7 @@
 //! | `collapse` | whether a later one of its collapse key overtook it |
 //! | `retry`, `outcome` | what follows an attempt |
 //! | `outputs` | the records that say so |
+//! | `fallback` | what a conclusion means for what follows the notification |
 //! | `aftermath` | what else follows: a suppressed address |
 //!
 //! Invariant: a provider is called at most once for a record while its partition is owned; a crash repeats at most
@@ -27,6 +28,7 @@ mod collapse;
 mod committer;
 mod desk;
 mod failing;
+mod fallback;
 mod lanes;
 mod ledger;
 mod outcome;

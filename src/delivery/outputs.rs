@@ -154,6 +154,9 @@ impl Destinations {
         let mut siblings = outbound.siblings.clone();
         siblings
             .extend(others.iter().filter(|other| other.address != endpoint.address).map(|other| hash(other.address)));
+        // A chain goes on from one of them.
+        let first = others.first().is_none_or(|first| first.address == endpoint.address);
+        let fallback = if first { outbound.fallback.clone() } else { Vec::new() };
         let successor = Outbound {
             notification_id: NotificationId::derive(
                 tenant,
@@ -168,6 +171,7 @@ impl Destinations {
             // Among those of its collapse key it stays where it was; otherwise the decision was made just now.
             decided_at: if outbound.collapse_key.is_some() { outbound.decided_at } else { now },
             siblings,
+            fallback,
             ..outbound.clone()
         };
         // The run goes on: a redrive's nonce, and the age that counts from it.
@@ -242,6 +246,7 @@ impl Destinations {
             occurred_at: now,
             next_attempt_at: conclusion.end.comes_again(),
             replay_id: outbound.replay_id,
+            fallback_of: outbound.fallback_of,
         };
         Ok(Output {
             topic: self.topics.delivery_status(),

@@ -41,6 +41,7 @@ pub(super) fn outbound() -> Outbound<'static> {
         replay_id: None,
         siblings: Vec::new(),
         fallback: Vec::new(),
+        fallback_of: None,
     }
 }
 

@@ -114,11 +114,17 @@ impl Turn {
         Turn { channel, waited, run_started: (headers.run > 0).then_some(first_written) }
     }
 
-    /// Whether the chain is asked again: always after a wait or a redrive, when the decision is old, and for the inbox,
-    /// where what is written stays: nothing may come there once an erase has emptied it.
+    /// Whether the chain is asked again: always after a wait or a redrive, when the decision is old, for what stands in
+    /// for another notification, and for the inbox, where what is written stays: nothing may come there once an erase has
+    /// emptied it.
     pub fn needs_decision(&self, outbound: &Outbound<'_>, now: Timestamp) -> bool {
         let stays = self.channel == Channel::Inbox;
-        stays || self.waited || self.run_started.is_some() || now.since(outbound.decided_at) > DECISION_HOLDS
+        let stands_in = outbound.fallback_of.is_some();
+        stays
+            || stands_in
+            || self.waited
+            || self.run_started.is_some()
+            || now.since(outbound.decided_at) > DECISION_HOLDS
     }
 
     /// What bounds the run.
@@ -237,6 +243,7 @@ mod tests {
             templates: BTreeMap::new(),
             ordering: Ordering::Relaxed,
             max_attempts: 5,
+            fallback: Vec::new(),
         };
         Policy { version: "v".to_owned(), categories: BTreeMap::from([("orders".to_owned(), shipping)]), default: None }
     }

@@ -12,6 +12,8 @@ vocabulary! {
         Routed = "ROUTED",
         /// It waits in a tier and is decided anew at `until`.
         Deferred = "DEFERRED",
+        /// It is a later step of a fallback chain: written only if the one before it is not delivered or seen in time.
+        Standby = "STANDBY",
         /// It waits in a digest.
         Digested = "DIGESTED",
         /// The recipient, the policy or time says no.
@@ -129,7 +131,7 @@ pub struct DecisionOutcome<'a> {
     /// The preferences record it was decided from.
     #[serde(default)]
     pub preferences: Option<PreferencesRef>,
-    /// Set when an outbound record was written.
+    /// Set when an outbound record was written, or will be should it come to that (STANDBY).
     #[serde(default)]
     pub notification_id: Option<NotificationId>,
     /// When a DEFERRED one is decided anew.

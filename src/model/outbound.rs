@@ -1,5 +1,7 @@
 //! A notification waiting to be delivered.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Channel, NotificationId, Open, Priority, Timestamp};
@@ -59,9 +61,35 @@ pub struct Outbound<'a> {
     /// their own for this event; tells at wake which endpoints are new. Empty for nearly everyone.
     #[serde(default)]
     pub siblings: Vec<String>,
-    /// What to try when this is not seen in time; empty until fallback chains exist.
+    /// What to try when this is not delivered or seen in time, in order; empty for most.
     #[serde(default)]
     pub fallback: Vec<Fallback<'a>>,
+    /// The notification that this one stands in for, because that one failed or was not seen in time.
+    #[serde(default)]
+    pub fallback_of: Option<NotificationId>,
+}
+
+impl<'a> Outbound<'a> {
+    /// The notification that follows when this one fails, or is not delivered or seen in time: the same event at the
+    /// first endpoint of `fallback`, with the rest of it; `None` at the end of the chain. The decision is the router's
+    /// still, and made anew before it is sent.
+    #[must_use]
+    pub fn next(&self, replay_nonce: &str) -> Option<(Outbound<'a>, Duration)> {
+        let (next, rest) = self.fallback.split_first()?;
+        let (user, channel) = (self.user_id, next.channel.as_str());
+        let id =
+            NotificationId::derive(self.tenant, self.source, self.event_id, user, channel, next.address, replay_nonce);
+        let follows = Outbound {
+            notification_id: id,
+            channel: next.channel,
+            address: next.address,
+            siblings: Vec::new(),
+            fallback: rest.to_vec(),
+            fallback_of: Some(self.notification_id),
+            ..self.clone()
+        };
+        Some((follows, Duration::from_millis(u64::try_from(next.after_ms).unwrap_or(0))))
+    }
 }
 
 /// A next endpoint and how long to wait before it is used.
@@ -72,6 +100,6 @@ pub struct Fallback<'a> {
     pub channel: Open<'a, Channel>,
     /// Where it would go; personal data.
     pub address: &'a str,
-    /// Milliseconds after the previous attempt's SENT.
+    /// Milliseconds after the SENT of the one before it.
     pub after_ms: i64,
 }

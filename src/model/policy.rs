@@ -21,6 +21,13 @@ impl Policy {
     pub fn category(&self, name: &str) -> Option<&CategoryPolicy> {
         self.categories.get(name).or(self.default.as_ref())
     }
+
+    /// The categories that have a fallback chain; `[default]` for the one that is not listed.
+    pub fn with_fallback(&self) -> impl Iterator<Item = &str> {
+        let listed = self.categories.iter().map(|(name, rules)| (name.as_str(), rules));
+        let all = listed.chain(self.default.iter().map(|rules| ("[default]", rules)));
+        all.filter(|(_, rules)| !rules.fallback.is_empty()).map(|(name, _)| name)
+    }
 }
 
 /// The rules of one category.
@@ -42,6 +49,18 @@ pub struct CategoryPolicy {
     pub ordering: Ordering,
     /// Attempts per run before a notification is dead.
     pub max_attempts: u32,
+    /// Channels of which only the first that can be used is, and a later one when that is not delivered or seen in time.
+    /// None, or at least two, none twice; the first one's wait is zero.
+    pub fallback: Vec<FallbackStep>,
+}
+
+/// A channel of a fallback chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FallbackStep {
+    /// The way it goes.
+    pub channel: Channel,
+    /// How long after the SENT of the one before it.
+    pub after: Duration,
 }
 
 impl CategoryPolicy {

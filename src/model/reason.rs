@@ -64,6 +64,10 @@ vocabulary! {
         Throttled = "throttled",
         /// Collected (documented as absent).
         Digest = "digest",
+        /// A later step of a fallback chain.
+        Fallback = "fallback",
+        /// A later step of a fallback chain goes to another endpoint of the recipient on this channel.
+        OtherEndpoint = "other_endpoint",
         /// Nothing stands against it.
         Routed = "routed",
         // Delivery.
@@ -114,6 +118,8 @@ vocabulary! {
         // Receipts.
         /// A receipt says that it arrived.
         Arrived = "arrived",
+        /// The app says that it was shown, or read.
+        Seen = "seen",
         /// A receipt says that it came back.
         Bounced = "bounced",
         /// A receipt says that the recipient complained.

@@ -1,4 +1,4 @@
-//! What became of a message after its provider took it.
+//! What became of a message after its provider took it, and what follows when nothing does.
 
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,37 @@ pub struct SentMessage<'a> {
     /// Set when the event came by a replay.
     #[serde(default)]
     pub replay_id: Option<&'a str>,
+    /// The notification that this one stands in for.
+    #[serde(default)]
+    pub fallback_of: Option<NotificationId>,
+    /// Something follows when it is not seen: what receipts say of it is also said of its [`BY_NOTIFICATION`] entry.
+    #[serde(default)]
+    pub falls_back: bool,
+    /// What follows when this is not delivered or seen in time; `None` once that is decided.
+    #[serde(default)]
+    pub next: Option<NextStep<'a>>,
 }
+
+/// What follows a notification that is not delivered or seen in time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextStep<'a> {
+    /// The [`super::Outbound`] as it would be written, in the wire format, as base64; personal data.
+    #[serde(borrow)]
+    pub outbound: &'a str,
+    /// Its header of that name.
+    #[serde(default)]
+    pub traceparent: Option<&'a str>,
+    /// Its header `notify-replay-nonce`.
+    #[serde(default)]
+    pub replay_nonce: Option<&'a str>,
+}
+
+/// In the place of a provider where a receipt, or an entry of `notify.receipts`, is about a notification by its own id. No
+/// provider can have such a name.
+pub const BY_NOTIFICATION: &str = ":notification";
+
+/// What a receipt says when time is up for a notification that something follows, and nothing else was said.
+pub const UNSEEN: &str = "UNSEEN";
 
 /// The record of `notify.receipts.inbox`, keyed by [`super::receipt_key`]: one receipt, whichever way it came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,4 +99,10 @@ pub struct Receipt<'a> {
     /// By which way it came.
     #[serde(default)]
     pub source: &'a str,
+    /// What follows when delivery gave the notification up.
+    #[serde(default)]
+    pub next: Option<NextStep<'a>>,
 }
+
+/// By which way a receipt comes that only repeats, by the notification's own id, what its provider's said.
+pub const REPEATED: &str = "receipts";

@@ -92,4 +92,7 @@ pub struct DeliveryStatus<'a> {
     /// Set when the event came by a replay.
     #[serde(default)]
     pub replay_id: Option<&'a str>,
+    /// The notification that this one stands in for, because that one failed or was not seen in time.
+    #[serde(default)]
+    pub fallback_of: Option<NotificationId>,
 }

@@ -171,6 +171,10 @@ fn meaning(reason: Open<'_, Reason>) -> &'static str {
         Reason::Paused => "The recipient paused everything; it is decided anew when the pause ends.",
         Reason::QuietHours => "It is the recipient's quiet hours; it is decided anew when they end.",
         Reason::NotBefore => "The event is not to be sent yet; it is decided anew when it is due.",
+        Reason::Fallback => {
+            "It stands by: it is sent if the step before it fails, or is not delivered or seen in time."
+        }
+        Reason::OtherEndpoint => "The fallback chain goes to another endpoint of the recipient on this channel.",
         Reason::Routed => "Nothing stands against it: an outbound record was written.",
         Reason::TooLarge => "An output is above its topic's max.message.bytes; the event is a dead letter.",
         Reason::TopicMissing => "An output's topic does not exist; the event is a dead letter.",

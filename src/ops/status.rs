@@ -56,6 +56,8 @@ pub struct StatusLine {
     pub category: String,
     /// Not before this the next attempt is made.
     pub next_attempt_at: Option<Moment>,
+    /// The notification that this one stands in for.
+    pub fallback_of: Option<String>,
     /// Where the record stands.
     pub partition: i32,
     /// Where the record stands.
@@ -134,6 +136,7 @@ fn line(status: &DeliveryStatus<'_>, partition: i32, offset: i64) -> StatusLine 
         user_id: status.user_id.to_owned(),
         category: status.category.to_owned(),
         next_attempt_at: status.next_attempt_at.map(Moment),
+        fallback_of: status.fallback_of.map(|id| id.to_string()),
         partition,
         offset,
     }

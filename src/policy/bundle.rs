@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::model::{CategoryPolicy, Channel, Ordering, Policy};
+use crate::model::{CategoryPolicy, Channel, FallbackStep, Ordering, Policy};
 
 /// Why a bundle cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +80,15 @@ struct Rules {
     templates: BTreeMap<String, String>,
     ordering: Order,
     max_attempts: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "known_steps")]
+    fallback: Vec<Step>,
+}
+
+/// See [`Bundle`].
+#[derive(Serialize)]
+struct Step {
+    channel: Channel,
+    after_ms: u64,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -93,6 +102,19 @@ enum Order {
 fn known_channels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Channel>, D::Error> {
     let words = Vec::<Cow<'_, str>>::deserialize(deserializer)?;
     Ok(words.iter().filter_map(|word| word.parse().ok()).collect())
+}
+
+/// Leaves out the steps by channels that only a newer version knows.
+fn known_steps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Step>, D::Error> {
+    #[derive(Deserialize)]
+    struct AnyStep<'a> {
+        #[serde(borrow)]
+        channel: Cow<'a, str>,
+        after_ms: u64,
+    }
+    let steps = Vec::<AnyStep<'_>>::deserialize(deserializer)?;
+    let known = |step: &AnyStep<'_>| Some(Step { channel: step.channel.parse().ok()?, after_ms: step.after_ms });
+    Ok(steps.iter().filter_map(known).collect())
 }
 
 impl From<&CategoryPolicy> for Rules {
@@ -109,7 +131,14 @@ impl From<&CategoryPolicy> for Rules {
                 Ordering::Strict => Order::Strict,
             },
             max_attempts: policy.max_attempts,
+            fallback: policy.fallback.iter().map(Step::from).collect(),
         }
+    }
+}
+
+impl From<&FallbackStep> for Step {
+    fn from(step: &FallbackStep) -> Self {
+        Step { channel: step.channel, after_ms: u64::try_from(step.after.as_millis()).unwrap_or(u64::MAX) }
     }
 }
 
@@ -127,6 +156,11 @@ impl From<Rules> for CategoryPolicy {
                 Order::Strict => Ordering::Strict,
             },
             max_attempts: rules.max_attempts,
+            fallback: rules.fallback.iter().map(step).collect(),
         }
     }
+}
+
+fn step(step: &Step) -> FallbackStep {
+    FallbackStep { channel: step.channel, after: Duration::from_millis(step.after_ms) }
 }

@@ -12,8 +12,8 @@ use crate::model::{CategoryPolicy, Channel, Ordering, parse_delay};
 
 use super::error::{PolicyError, PolicyErrors, Problem, nearest};
 
-const CATEGORY_KEYS: [&str; 8] =
-    ["allowed", "default", "mandatory", "max_age", "template", "templates", "ordering", "max_attempts"];
+const CATEGORY_KEYS: [&str; 9] =
+    ["allowed", "default", "mandatory", "max_age", "template", "templates", "ordering", "max_attempts", "fallback"];
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(24 * 3_600);
 const DEFAULT_MAX_ATTEMPTS: u32 = 8;
 const DEFAULT_TEMPLATE: &str = "message";
@@ -102,7 +102,7 @@ impl Merged {
 }
 
 /// One file being read.
-struct File<'f> {
+pub(super) struct File<'f> {
     path: &'f Path,
     text: &'f str,
     errors: Vec<PolicyError>,
@@ -118,13 +118,18 @@ impl File<'_> {
         format!("{}:{}", self.path.display(), self.line(at))
     }
 
-    fn report(&mut self, at: Option<usize>, key: &str, problem: Problem) {
+    pub(super) fn report(&mut self, at: Option<usize>, key: &str, problem: Problem) {
         let line = at.map(|at| self.line(at));
         self.errors.push(PolicyError { file: self.path.to_owned(), line, key: key.to_owned(), problem });
     }
 
-    fn unknown_key(&mut self, at: usize, path: &str, key: &str, known: &[&str]) {
+    pub(super) fn unknown_key(&mut self, at: usize, path: &str, key: &str, known: &[&str]) {
         self.report(Some(at), path, Problem::UnknownKey(nearest(key, known.iter().copied())));
+    }
+
+    /// Whether more than so many problems were found.
+    pub(super) fn has_more_than(&self, before: usize) -> bool {
+        self.errors.len() > before
     }
 
     /// The rules of a category; `None` when a key of it is wrong or missing, which is reported.
@@ -147,8 +152,10 @@ impl File<'_> {
             templates: self.templates(key("templates")),
             ordering: self.ordering(key("ordering")),
             max_attempts: self.max_attempts(key("max_attempts")).unwrap_or(DEFAULT_MAX_ATTEMPTS),
+            fallback: self.fallback(key("fallback")),
         };
         self.check_channels(path, at, &rules, before);
+        self.check_fallback(path, table.get("fallback").map_or(at, |value| value.span().start), &rules, before);
         (self.errors.len() == before).then_some(rules)
     }
 
@@ -172,7 +179,7 @@ impl File<'_> {
         }
     }
 
-    fn table<'v, 'i>(&mut self, path: &str, value: &'v Spanned<DeValue<'i>>) -> Option<&'v DeTable<'i>> {
+    pub(super) fn table<'v, 'i>(&mut self, path: &str, value: &'v Spanned<DeValue<'i>>) -> Option<&'v DeTable<'i>> {
         let table = value.get_ref().as_table();
         if table.is_none() {
             self.wrong_type(path, value, "a table");
@@ -180,12 +187,12 @@ impl File<'_> {
         table
     }
 
-    fn wrong_type(&mut self, path: &str, value: &Spanned<DeValue<'_>>, expected: &'static str) {
+    pub(super) fn wrong_type(&mut self, path: &str, value: &Spanned<DeValue<'_>>, expected: &'static str) {
         let found = value.get_ref().type_str();
         self.report(Some(value.span().start), path, Problem::WrongType { expected, found });
     }
 
-    fn optional<'v, 'i, T>(
+    pub(super) fn optional<'v, 'i, T>(
         &mut self,
         (path, value): (String, Option<&'v Spanned<DeValue<'i>>>),
         expected: &'static str,
@@ -216,7 +223,7 @@ impl File<'_> {
         list.iter().filter_map(|item| self.channel(&path, item)).collect()
     }
 
-    fn channel(&mut self, path: &str, item: &Spanned<DeValue<'_>>) -> Option<Channel> {
+    pub(super) fn channel(&mut self, path: &str, item: &Spanned<DeValue<'_>>) -> Option<Channel> {
         let Some(word) = item.get_ref().as_str() else {
             self.wrong_type(path, item, "the name of a channel");
             return None;

@@ -6,6 +6,7 @@
 
 mod bundle;
 mod error;
+mod fallback;
 mod file;
 
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::model::{CategoryPolicy, Channel, Ordering};
+use crate::model::{CategoryPolicy, Channel, FallbackStep, Ordering};
 
 /// A policy from files named `a.toml`, `b.toml`, …
 fn policy_of(texts: &[&str]) -> Result<Policy, PolicyErrors> {
@@ -35,6 +35,7 @@ fn what_a_category_does_not_say_has_its_usual_value() {
         templates: [].into(),
         ordering: Ordering::Relaxed,
         max_attempts: 8,
+        fallback: Vec::new(),
     };
     assert_eq!(policy.category("orders"), Some(&usual));
     assert_eq!(policy.category("gardening"), None);
@@ -100,6 +101,52 @@ default = ["email"]
     insta::assert_snapshot!(complaints(&[orders, marketing, broken, "[default]\nordering = \"relaxd\""]));
 }
 
+const CHAINED: &str = r#"
+[categories.orders]
+allowed = ["email", "push", "sms"]
+default = ["push", "sms"]
+fallback = [{ channel = "push" }, { channel = "sms", after = "5m" }]
+"#;
+
+#[test]
+fn a_chain_has_its_order_and_is_part_of_the_version() {
+    let policy = policy_of(&[CHAINED]).unwrap();
+    let step = |channel, seconds| FallbackStep { channel, after: Duration::from_secs(seconds) };
+    let orders = policy.category("orders").unwrap();
+    assert_eq!(orders.fallback, [step(Channel::Push, 0), step(Channel::Sms, 300)]);
+    let turned = CHAINED.replace(
+        r#"[{ channel = "push" }, { channel = "sms", after = "5m" }]"#,
+        r#"[{ channel = "sms" }, { channel = "push", after = "5m" }]"#,
+    );
+    assert_ne!(policy_of(&[&turned]).unwrap().version, policy.version);
+    assert_eq!(from_bundle_json(&bundle_json(&policy)).unwrap(), policy);
+    let newer = bundle_json(&policy).replace(r#""fallback":["#, r#""fallback":[{"channel":"pager","after_ms":0},"#);
+    assert_eq!(from_bundle_json(&newer).unwrap().categories, policy.categories, "what only a newer version knows");
+    assert_eq!(policy.with_fallback().collect::<Vec<_>>(), ["orders"]);
+}
+
+#[rstest]
+#[case(r#""push""#, "expected a list of steps like { channel = \"push\" }, found string")]
+#[case(r#"[{ channel = "push" }]"#, "a chain has at least two steps")]
+#[case(r#"[{ channel = "push" }, "sms"]"#, "fallback[1]: expected a table, found string")]
+#[case(r#"[{ channel = "push" }, { after = "5m" }]"#, "fallback[1].channel: missing")]
+#[case(r#"[{ channel = "push" }, { channel = "sms" }]"#, "fallback[1].after: missing")]
+#[case(r#"[{ channel = "push", after = "1m" }, { channel = "sms", after = "5m" }]"#, "the first step goes at once")]
+#[case(r#"[{ channel = "push" }, { channel = "sms", after = "0s" }]"#, "nothing is seen so soon: write at least 1s")]
+#[case(r#"[{ channel = "push" }, { channel = "sms", after = "soon" }]"#, "`soon` is not a duration")]
+#[case(r#"[{ channel = "push" }, { channel = "sms", after = 5 }]"#, "expected a duration like \"5m\", found integer")]
+#[case(r#"[{ channel = "push" }, { channel = "smss", after = "5m" }]"#, "did you mean `sms`?")]
+#[case(r#"[{ channel = "push" }, { channel = "sms", afer = "5m" }]"#, "unknown key; did you mean `after`?")]
+#[case(r#"[{ channel = "push" }, { channel = "push", after = "5m" }]"#, "`push` is in the chain already")]
+#[case(r#"[{ channel = "push" }, { channel = "chat", after = "5m" }]"#, "`chat` is not among `allowed`")]
+#[case(r#"[{ channel = "push" }, { channel = "email", after = "5m" }]"#, "`email` is not among `default`")]
+#[case(r#"[{ channel = "push" }, { channel = "sms", after = "24h" }]"#, "older than `max_age`")]
+fn a_chain_that_could_not_work_is_refused(#[case] chain: &str, #[case] complaint: &str) {
+    let fallback = r#"[{ channel = "push" }, { channel = "sms", after = "5m" }]"#;
+    let said = complaints(&[&CHAINED.replace(fallback, chain)]);
+    assert!(said.starts_with("a.toml:5: categories.orders.fallback") && said.contains(complaint), "{said}");
+}
+
 #[test]
 fn a_category_is_defined_once() {
     let twice = complaints(&[
@@ -148,6 +195,9 @@ fn the_version_is_the_hash_of_the_bundle_for_ever() {
 #[case("allowed = ['email', 'telegram']\ndefault = ['email']\ntemplate = 'other'")]
 #[case("allowed = ['email', 'telegram']\ndefault = ['email']\ntemplates = { a = 'b' }")]
 #[case("allowed = ['email', 'telegram']\ndefault = ['email']\nmax_attempts = 9")]
+#[case(
+    "allowed = ['email', 'telegram']\ndefault = []\nfallback = [{ channel = 'telegram' }, { channel = 'email', after = '5m' }]"
+)]
 fn another_rule_is_another_version(#[case] rules: &str) {
     let other = policy_of(&[&format!("[categories.orders]\n{rules}")]).unwrap();
     assert_ne!(other.version, policy_of(&[ORDERS]).unwrap().version);
@@ -187,8 +237,10 @@ fn a_folder_that_is_not_there_or_empty_is_said_so() {
 fn rules() -> impl Strategy<Value = CategoryPolicy> {
     let channels = || prop::sample::subsequence(Channel::ALL.to_vec(), 0..=Channel::ALL.len());
     let templates = prop::collection::btree_map("[a-z.]{1,8}", "[a-z_]{1,8}", 0..3);
-    (channels(), channels(), any::<bool>(), 1..1_000_000_000_u64, "[a-z_]{1,8}", templates, 1..100_u32).prop_map(
-        |(allowed, default, mandatory, max_age, template, templates, max_attempts)| CategoryPolicy {
+    let steps = prop::collection::vec((prop::sample::select(Channel::ALL), 0..1_000_000_u64), 0..4);
+    let few = (channels(), channels(), any::<bool>(), 1..1_000_000_000_u64);
+    (few, "[a-z_]{1,8}", templates, 1..100_u32, steps).prop_map(
+        |((allowed, default, mandatory, max_age), template, templates, max_attempts, steps)| CategoryPolicy {
             allowed,
             default,
             mandatory,
@@ -197,6 +249,10 @@ fn rules() -> impl Strategy<Value = CategoryPolicy> {
             templates,
             ordering: Ordering::Relaxed,
             max_attempts,
+            fallback: steps
+                .into_iter()
+                .map(|(channel, after)| FallbackStep { channel, after: Duration::from_millis(after) })
+                .collect(),
         },
     )
 }

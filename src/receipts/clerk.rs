@@ -9,8 +9,8 @@ use super::book::Book;
 use super::judge::{Judgement, Patience, judge};
 use crate::kafka::{NotRestored, OwnedRecord};
 use crate::model::{
-    DeliveryStatus, Open, Reason, Receipt, SentMessage, State, Suppression, SuppressionReason, Timestamp, Topics,
-    receipt_key,
+    BY_NOTIFICATION, DeliveryStatus, Open, Reason, Receipt, SentMessage, State, Suppression, SuppressionReason,
+    Timestamp, Topics, receipt_key,
 };
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::{dead_letters, receipt_outcomes, statuses};
@@ -60,10 +60,10 @@ pub struct Rules {
 
 /// One worker's.
 pub struct Clerk {
-    rules: Rules,
-    records: Records,
+    pub(super) rules: Rules,
+    pub(super) records: Records,
     encoders: Encoders,
-    clock: Clock,
+    pub(super) clock: Clock,
     /// What is known of messages.
     pub book: Book,
 }
@@ -74,11 +74,14 @@ impl Clerk {
         Clerk { rules, records, encoders, clock, book }
     }
 
-    /// What follows from a record of the inbox or of a tier.
+    /// What follows from a record of the receipts' inbox or of a tier, or of what users have in the app.
     ///
     /// # Errors
     /// Only when the registry cannot be asked for a schema, or the table is being read again: try again later.
     pub fn handle(&mut self, record: &OwnedRecord) -> Result<Vec<Output>, Later> {
+        if record.partition.topic == self.rules.topics.inbox() {
+            return self.read_mark(record);
+        }
         let Some(value) = record.value.as_deref() else {
             return Ok(vec![self.bury(record, Reason::NotAReceipt, "the value is null")]);
         };
@@ -93,6 +96,9 @@ impl Clerk {
             Ok(headers) => headers,
             Err(error) => return Ok(vec![self.bury(record, Reason::NotAReceipt, &error.to_string())]),
         };
+        if receipt.provider == BY_NOTIFICATION {
+            return self.follow(record, &receipt, &headers);
+        }
         let key = receipt_key(receipt.provider, receipt.message_id);
         let known = self.book.look_up(key.as_bytes())?;
         let mut records = self.records.clone();
@@ -134,7 +140,28 @@ impl Clerk {
         state: State,
     ) -> Result<Vec<Output>, WireError> {
         let now = self.clock.now();
-        let code = receipt.code.map(short);
+        let mut outputs = vec![self.status(receipt, message, state, reason_of(state))?];
+        let changed = SentMessage { state: state.into(), ..message.clone() };
+        let changed = self.output(self.rules.topics.receipts(), key, &changed)?;
+        self.book.write(key.as_bytes().to_vec(), changed.value.clone().unwrap_or_default());
+        outputs.push(changed);
+        outputs.extend(self.suppress(receipt, message, state, receipt.code.map(short), now)?);
+        outputs.extend(self.repeat(receipt, message, state)?);
+        if let Some(channel) = message.channel.known() {
+            statuses(channel, state).increment(1);
+        }
+        Ok(outputs)
+    }
+
+    /// The status of what a receipt says.
+    pub(super) fn status(
+        &mut self,
+        receipt: &Receipt<'_>,
+        message: &SentMessage<'_>,
+        state: State,
+        reason: Reason,
+    ) -> Result<Output, WireError> {
+        let now = self.clock.now();
         let status = DeliveryStatus {
             notification_id: message.notification_id,
             run: message.run,
@@ -144,28 +171,19 @@ impl Clerk {
             category: message.category,
             channel: message.channel,
             state: state.into(),
-            reason: reason_of(state).into(),
+            reason: reason.into(),
             attempt: message.attempt,
             provider: message.provider,
-            provider_message_id: Some(message.message_id),
-            code,
+            provider_message_id: Some(message.message_id).filter(|id| !id.is_empty()),
+            code: receipt.code.map(short),
             event_time: message.event_time,
             // A provider's clock may be wrong, but nothing was observed after it came in.
             occurred_at: receipt.occurred_at.unwrap_or(receipt.received_at).min(now),
             next_attempt_at: None,
             replay_id: message.replay_id,
+            fallback_of: message.fallback_of,
         };
-        let id = message.notification_id.to_string();
-        let mut outputs = vec![self.output(self.rules.topics.delivery_status(), &id, &status)?];
-        let changed = SentMessage { state: state.into(), ..message.clone() };
-        let changed = self.output(self.rules.topics.receipts(), key, &changed)?;
-        self.book.write(key.as_bytes().to_vec(), changed.value.clone().unwrap_or_default());
-        outputs.push(changed);
-        outputs.extend(self.suppress(receipt, message, state, code, now)?);
-        if let Some(channel) = message.channel.known() {
-            statuses(channel, state).increment(1);
-        }
-        Ok(outputs)
+        self.output(self.rules.topics.delivery_status(), &message.notification_id.to_string(), &status)
     }
 
     /// A hard bounce or a complaint puts the address on the suppression list, by the key that delivery made of it.
@@ -194,7 +212,7 @@ impl Clerk {
         self.output(self.rules.topics.suppressions(), key, &entry).map(Some)
     }
 
-    fn output<'a, R: crate::wire::Record<'a>>(
+    pub(super) fn output<'a, R: crate::wire::Record<'a>>(
         &mut self,
         topic: String,
         key: &str,
@@ -205,7 +223,7 @@ impl Clerk {
     }
 
     /// The same partition number as the record's: the worker that owns it is the one that may speak of its message.
-    fn park(&self, record: &OwnedRecord, headers: &TierHeaders, tier: Duration, first: Timestamp) -> Output {
+    pub(super) fn park(&self, record: &OwnedRecord, headers: &TierHeaders, tier: Duration, first: Timestamp) -> Output {
         let origin = || Origin {
             topic: record.partition.topic.clone(),
             partition: record.partition.partition,
@@ -214,6 +232,7 @@ impl Clerk {
         };
         let waits = TierHeaders {
             attempt: headers.attempt.saturating_add(1),
+            not_before: headers.not_before,
             original: Some(headers.original.clone().unwrap_or_else(origin)),
             error_code: Some(Reason::UnknownMessage.as_str().to_owned()),
             ..TierHeaders::default()
@@ -230,7 +249,7 @@ impl Clerk {
         }
     }
 
-    fn bury(&self, record: &OwnedRecord, reason: Reason, message: &str) -> Output {
+    pub(super) fn bury(&self, record: &OwnedRecord, reason: Reason, message: &str) -> Output {
         let topic = self.rules.topics.dlq_receipts();
         tracing::warn!(at = %record.partition, offset = record.offset, %reason, message, "a receipt goes to the dead letters");
         dead_letters(&topic, reason).increment(1);

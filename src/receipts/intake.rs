@@ -86,6 +86,7 @@ impl Intake {
             occurred_at: received.occurred_at,
             received_at: inner.clock.now(),
             source,
+            next: None,
         };
         let value = inner.encoders.lock().to_vec(&receipt)?;
         let key = receipt_key(receipt.provider, receipt.message_id);

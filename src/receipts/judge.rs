@@ -35,6 +35,16 @@ pub struct Patience<'a> {
     pub tiers: &'a [Duration],
 }
 
+impl Patience<'_> {
+    /// The tier to wait in for a message that is not known; `None` when it was waited for long enough.
+    pub fn wait(&self) -> Option<Duration> {
+        let waited = self.now.since(self.since);
+        let left = self.longest.checked_sub(waited).filter(|left| !left.is_zero())?;
+        // As long again as it has waited: soon at first, and few hops in the end.
+        Some(choose_tier(self.tiers, waited.min(left)))
+    }
+}
+
 /// Judges a receipt that says `said` about a message whose state is `known`, if it is known at all.
 pub fn judge(known: Option<State>, said: Option<State>, patience: Patience<'_>) -> Judgement {
     let Some(said @ (State::Delivered | State::Bounced | State::Complained)) = said else {
@@ -43,15 +53,7 @@ pub fn judge(known: Option<State>, said: Option<State>, patience: Patience<'_>) 
     match known {
         Some(known) if known.may_precede(said) => Judgement::Tell(said),
         Some(_) => Judgement::Stale,
-        None => {
-            let waited = patience.now.since(patience.since);
-            if waited >= patience.longest {
-                return Judgement::Unknown;
-            }
-            // As long again as it has waited: soon at first, and few hops in the end.
-            let left = patience.longest.saturating_sub(waited);
-            Judgement::Wait(choose_tier(patience.tiers, waited.min(left)))
-        }
+        None => patience.wait().map_or(Judgement::Unknown, Judgement::Wait),
     }
 }
 

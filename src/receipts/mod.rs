@@ -5,17 +5,23 @@
 //! looks its message up in `notify.receipts`, writes the status, the message's new state and, for a hard bounce or a
 //! complaint, an entry of the suppression list. A receipt that comes before its message is known waits in tiers.
 //!
+//! Fallback chains are driven here too: what may follow a notification lies in `notify.receipts` under the notification's
+//! own id, its time is a receipt that waits in the tiers, and whoever owns the partition of that key alone decides.
+//!
 //! | module | is |
 //! |---|---|
 //! | `judge` | what a receipt comes to; pure |
-//! | `clerk`, `book` | what is written, and what is known of messages |
+//! | `chain` | whether what follows a notification is written; pure |
+//! | `clerk`, `follow`, `book` | what is written, and what is known of messages |
 //! | `worker` | the order of things with Kafka |
 //! | `intake` | from any way in to the inbox |
 //! | [`http`], [`mailbox`], `connection` | ways in |
 
 mod book;
+mod chain;
 mod clerk;
 mod connection;
+mod follow;
 pub mod http;
 mod intake;
 mod judge;
@@ -37,7 +43,7 @@ use crate::kafka::{
     Assignor, GroupConsumer, LagWatch, MissingTopics, Settings, Table, TableError, TableSettings, TableState,
     TransactionalProducer,
 };
-use crate::model::{Role, Topics};
+use crate::model::{Channel, Role, Topics};
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::health::{Condition, Readiness};
 use crate::wire::{Encoders, Records, SchemaSource, WriterIds};
@@ -136,7 +142,7 @@ async fn take(setup: Setup, restored: Condition, partitions: Condition) -> Resul
         return Err(ReceiptsError::Disabled);
     }
     let topics = Topics::new(&setup.config.kafka.topic_prefix);
-    let rights = RightsWatch::start(Role::Receipts, &setup.config, &[], &setup.stop).await?;
+    let rights = RightsWatch::start(Role::Receipts, &setup.config, &setup.config.topics.channels, &setup.stop).await?;
     let setup = Setup { stop: rights.stop(), ..setup };
     check_topics(&setup.config, &topics).await?;
     let settings = TableSettings::new(topics.receipts(), "notify.receipts", setup.clock.clone());
@@ -183,22 +189,28 @@ async fn with_table(
     result
 }
 
-/// What is read: the inbox and its tiers.
-fn inputs(config: &Config, topics: &Topics) -> Vec<String> {
+/// What is read together: the inbox and its tiers.
+fn family(config: &Config, topics: &Topics) -> Vec<String> {
     let tiers = config.receipts.tiers.iter().map(|delay| topics.receipts_tier(delay.0));
     std::iter::once(topics.receipts_inbox()).chain(tiers).collect()
 }
 
+/// What is read: besides, what users have read in the app.
+fn inputs(config: &Config, topics: &Topics) -> Vec<String> {
+    let marks = config.topics.channels.contains(&Channel::Inbox).then(|| topics.inbox());
+    family(config, topics).into_iter().chain(marks).collect()
+}
+
 async fn check_topics(config: &Config, topics: &Topics) -> Result<(), ReceiptsError> {
-    let inputs = inputs(config, topics);
+    let family = family(config, topics);
     let mut needed = vec![topics.receipts(), topics.delivery_status(), topics.suppressions(), topics.dlq_receipts()];
-    needed.extend(inputs.iter().cloned());
+    needed.extend(inputs(config, topics));
     let present = Admin::new(&config.kafka)?.list(topics.prefix()).await?;
     let missing: Vec<String> = needed.into_iter().filter(|topic| !present.contains_key(topic)).collect();
     if !missing.is_empty() {
         return Err(ReceiptsError::TopicsMissing(missing));
     }
-    equal_partitions(&inputs, &present)
+    equal_partitions(&family, &present)
 }
 
 /// One worker owns the same partition number of the inbox and its tiers.

@@ -31,6 +31,9 @@ const SHARE: usize = 64;
 /// How long between two questions to a registry that does not answer.
 const REGISTRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// What was in the inbox at an assignment, or at a rewind, has begun to come so much later.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// The table has read what was there at an assignment once it was at its end this much later.
 const CAUGHT_UP: Duration = Duration::from_millis(500);
 
@@ -190,6 +193,10 @@ impl Running {
                     return Ok(true);
                 }
             }
+        }
+        // A receipt that came while nobody read is heard before a notification's time is called up.
+        if took || self.since.elapsed() < SETTLED {
+            return Ok(took);
         }
         for _ in 0..SHARE {
             let Some(record) = self.heads.next_due(&mut self.worker.consumer, &self.worker.clock)? else { break };

@@ -10,12 +10,14 @@ use super::input::{Input, Kind};
 use super::metrics::RouterMetrics;
 use super::outputs::{Gaps, OutputError, Outputs};
 use crate::audience::recipients;
-use crate::decide::{Circumstances, Conclusion, EventVerdict, Subject, Zones, decide_recipient, judge_event, validate};
+use crate::decide::{
+    Chain, Circumstances, Conclusion, EventVerdict, Subject, Zones, arrange, decide_recipient, judge_event, validate,
+};
 use crate::join::{JoinError, Joined};
 use crate::kafka::{MissingTopics, NotRestored, RecordFault, Table, Transaction};
 use crate::model::{
-    CategoryPolicy, Channel, Decision, DecisionOutcome, Event, NotificationId, Open, Outbound, Policy, Reason,
-    RecipientKey, Rule, SourceRule, Timestamp, Verdict, endpoint_hash,
+    CategoryPolicy, Channel, Decision, DecisionOutcome, Event, Fallback, NotificationId, Open, Outbound, Policy,
+    Reason, RecipientKey, Rule, SourceRule, Timestamp, Verdict, endpoint_hash,
 };
 use crate::suppression::SuppressionList;
 use crate::telemetry::clock::Clock;
@@ -262,8 +264,9 @@ impl Pipeline {
             let recipient = joined.recipient(occasion.event.tenant, user, occasion.grace_until);
             let mut conclusions = Vec::new();
             decide_recipient(&Subject::of_event(occasion.event), occasion.category, recipient, &at, &mut conclusions);
+            arrange(&occasion.category.fallback, &mut conclusions);
             let lacks = |conclusion: &Conclusion<'_>| match (conclusion.verdict, conclusion.channel) {
-                (Verdict::Routed, Some(channel)) => {
+                (Verdict::Routed | Verdict::Standby, Some(channel)) => {
                     transaction.lacks(self.outputs.topics().outbound(channel, occasion.event.priority.into()))
                 }
                 (Verdict::Deferred, Some(channel)) => conclusion.until.is_some_and(|until| {
@@ -297,6 +300,7 @@ impl Pipeline {
         let suppressed = |channel, address: &str| rules.suppressions.contains(tenant, channel, address);
         let at = Circumstances { suppressed: &suppressed, ..Circumstances::new(occasion.now, &rules.zones) };
         decide_recipient(&Subject::of_event(occasion.event), occasion.category, recipient, &at, &mut conclusions);
+        let chain = arrange(&occasion.category.fallback, &mut conclusions);
         let mut waits = false;
         for (index, conclusion) in conclusions.iter().enumerate() {
             self.metrics.decided(conclusion.verdict, conclusion.reason);
@@ -310,7 +314,11 @@ impl Pipeline {
                     (channel, endpoint.address),
                     conclusion,
                     siblings(&conclusions, index, occasion.event.tenant, user),
+                    fallback(&conclusions, Chain::behind(chain.as_ref(), index)),
                 )?),
+                (Verdict::Standby, Some(channel), Some(endpoint)) => {
+                    Some(notification_id(occasion, user, channel, endpoint.address))
+                }
                 _ => None,
             };
             outcomes.push(outcome(occasion.event.tenant, user, conclusion, &joined, notification_id));
@@ -331,10 +339,11 @@ impl Pipeline {
         (channel, address): (Channel, &str),
         conclusion: &Conclusion<'_>,
         siblings: Vec<String>,
+        fallback: Vec<Fallback<'_>>,
     ) -> Result<NotificationId, Halt> {
         let event = occasion.event;
-        let (tenant, nonce) = (event.tenant, occasion.replay.map_or("", |replay| replay.nonce));
-        let id = NotificationId::derive(tenant, event.source, event.id, user, channel.as_str(), address, nonce);
+        let tenant = event.tenant;
+        let id = notification_id(occasion, user, channel, address);
         let outbound = Outbound {
             notification_id: id,
             event_id: event.id,
@@ -358,7 +367,8 @@ impl Pipeline {
             policy_version: &self.rules.policy.version,
             replay_id: occasion.replay.map(|replay| replay.id),
             siblings,
-            fallback: Vec::new(),
+            fallback,
+            fallback_of: None,
         };
         match conclusion.until {
             None => {
@@ -595,6 +605,21 @@ fn outcome<'e>(
         notification_id,
         until: conclusion.until,
     }
+}
+
+fn notification_id(occasion: &Occasion<'_, '_>, user: &str, channel: Channel, address: &str) -> NotificationId {
+    let (event, nonce) = (occasion.event, occasion.replay.map_or("", |replay| replay.nonce));
+    NotificationId::derive(event.tenant, event.source, event.id, user, channel.as_str(), address, nonce)
+}
+
+/// The steps that stand by, as an outbound record carries them.
+fn fallback<'c>(conclusions: &[Conclusion<'c>], rest: &[(usize, Duration)]) -> Vec<Fallback<'c>> {
+    let step = |(index, after): &(usize, Duration)| {
+        let endpoint = conclusions.get(*index)?.endpoint?;
+        let after_ms = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+        Some(Fallback { channel: endpoint.channel, address: endpoint.address, after_ms })
+    };
+    rest.iter().filter_map(step).collect()
 }
 
 /// The hashes of the other endpoints on the same channel that are told of the same event.

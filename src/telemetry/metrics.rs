@@ -107,7 +107,8 @@ metrics_enum! {
     BreakerChanges = "notilog_breaker_changes_total", Type::Counter, ["channel", "provider", "to"], "Changes of a provider's breaker: open, half_open, reopened, closed.";
     Receipts = "notilog_receipts_total", Type::Counter, ["provider", "state"], "Receipts that providers sent over their own connection (SMPP).";
     InputHeld = "notilog_input_held", Type::Gauge, ["topic"], "1 while an input topic is held because too much of it went to the dead letters.";
-    ReceiptOutcomes = "notilog_receipt_outcomes_total", Type::Counter, ["outcome"], "Receipts by what they came to: told, stale, waits (once for each wait), unknown, meaningless.";
+    ReceiptOutcomes = "notilog_receipt_outcomes_total", Type::Counter, ["outcome"], "Receipts by what they came to: told, stale, waits (once for each wait), unknown, meaningless; of notifications that something follows also goes_on and ends_chain.";
+    Fallbacks = "notilog_fallbacks_total", Type::Counter, ["channel", "because"], "Notifications written because the one before them in a chain was unseen, bounced, failed, dead, expired or cancelled; by their own channel.";
     ReceiptRequests = "notilog_receipt_requests_total", Type::Counter, ["hook", "outcome"], "Requests that brought receipts by HTTP: taken, unwritten, signature, shape.";
     BounceMails = "notilog_bounce_mails_total", Type::Counter, ["mailbox", "kind"], "Mails read from a mailbox; kind is report or other.";
     KafkaErrors = "notilog_kafka_errors_total", Type::Counter, ["code"], "Errors that the Kafka client reported.";
@@ -303,6 +304,11 @@ pub fn retries(stream: &str, tier: &str) -> Counter {
 /// Receipts, by what they came to.
 pub fn receipt_outcomes(outcome: &'static str) -> Counter {
     Metric::ReceiptOutcomes.counter(&[outcome])
+}
+
+/// Notifications that stand in for another; `because` is a word of the chain's.
+pub fn fallbacks(channel: Channel, because: &'static str) -> Counter {
+    Metric::Fallbacks.counter(&[channel.as_str(), because])
 }
 
 /// Requests that brought receipts; `hook` is a configured name.

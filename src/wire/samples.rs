@@ -2,8 +2,8 @@
 
 use crate::model::{
     CategoryChoice, Channel, Decision, DecisionOutcome, DeliveryStatus, Endpoint, Event, Fallback, InboxItem,
-    InboxState, NotificationId, Open, Outbound, Preferences, PreferencesRef, Priority, QuietHours, Reason, Receipt,
-    SentMessage, SmallMap, State, Suppression, SuppressionReason, Timestamp, Verdict,
+    InboxState, NextStep, NotificationId, Open, Outbound, Preferences, PreferencesRef, Priority, QuietHours, Reason,
+    Receipt, SentMessage, SmallMap, State, Suppression, SuppressionReason, Timestamp, Verdict,
 };
 
 pub(super) fn notification_id() -> NotificationId {
@@ -122,6 +122,7 @@ pub(super) fn full_outbound() -> Outbound<'static> {
         replay_id: Some("r-1"),
         siblings: vec!["00112233aabbccdd".to_owned()],
         fallback: vec![Fallback { channel: Channel::Sms.into(), address: "+15550100", after_ms: 600_000 }],
+        fallback_of: Some(notification_id()),
     }
 }
 
@@ -133,6 +134,7 @@ pub(super) fn least_outbound() -> Outbound<'static> {
         replay_id: None,
         siblings: vec![],
         fallback: vec![],
+        fallback_of: None,
         ..full_outbound()
     }
 }
@@ -196,6 +198,7 @@ pub(super) fn full_status() -> DeliveryStatus<'static> {
         occurred_at: Timestamp(1_763_000_001_000),
         next_attempt_at: Some(Timestamp(1_763_000_011_000)),
         replay_id: Some("r-1"),
+        fallback_of: Some(notification_id()),
     }
 }
 
@@ -278,11 +281,22 @@ pub(super) fn full_sent_message() -> SentMessage<'static> {
         suppression_key: Some("acme/email/00ff"),
         key_id: Some("0a1b2c3d"),
         replay_id: Some("r-1"),
+        fallback_of: Some(notification_id()),
+        falls_back: true,
+        next: Some(NextStep { outbound: "AAAAAAf/", traceparent: Some("00-0-0-01"), replay_nonce: Some("n") }),
     }
 }
 
 pub(super) fn least_sent_message() -> SentMessage<'static> {
-    SentMessage { suppression_key: None, key_id: None, replay_id: None, ..full_sent_message() }
+    SentMessage {
+        suppression_key: None,
+        key_id: None,
+        replay_id: None,
+        fallback_of: None,
+        falls_back: false,
+        next: None,
+        ..full_sent_message()
+    }
 }
 
 pub(super) fn full_receipt() -> Receipt<'static> {
@@ -295,6 +309,7 @@ pub(super) fn full_receipt() -> Receipt<'static> {
         occurred_at: Some(Timestamp(1_763_000_002_000)),
         received_at: Timestamp(1_763_000_003_000),
         source: "mail/bounces",
+        next: Some(NextStep { outbound: "AAAAAAf/", traceparent: Some("00-0-0-01"), replay_nonce: Some("n") }),
     }
 }
 
@@ -305,6 +320,7 @@ pub(super) fn least_receipt() -> Receipt<'static> {
         code: None,
         occurred_at: None,
         source: "",
+        next: None,
         ..full_receipt()
     }
 }

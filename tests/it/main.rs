@@ -13,6 +13,7 @@ mod consuming;
 mod delivery;
 mod delivery_kill;
 mod email;
+mod fallback;
 mod fencing;
 mod holds;
 mod interop;

@@ -54,13 +54,13 @@ fn halt(reason: Reason) -> Verdict {
 }
 
 /// The stand-in for Google.
-struct Google {
+pub struct Google {
     started: Started,
-    stand_in: StandIn,
+    pub stand_in: StandIn,
 }
 
 impl Google {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let python = for_tests("test-python").join("bin/python");
         let started = Started::python_of(&python, "fcm.py", &["--port", "0"]);
         Google { stand_in: StandIn::at(started.said.parse().unwrap()), started }
@@ -79,11 +79,11 @@ impl Google {
         fcm(&self.config().await, Clock::system())
     }
 
-    async fn answers(&self, token: &str, answers: Value) {
+    pub async fn answers(&self, token: &str, answers: Value) {
         self.stand_in.script("/_script", json!({"token": token, "answers": answers})).await;
     }
 
-    async fn kept(&self, token: &str) -> Vec<Value> {
+    pub async fn kept(&self, token: &str) -> Vec<Value> {
         self.stand_in.list("/_messages", &[("token", token)]).await
     }
 

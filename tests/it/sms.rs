@@ -22,7 +22,7 @@ use crate::stand_in::{StandIn, Started, for_tests, unique};
 use crate::support::{PATIENCE, World, now, order, person, script_by, with, writer_ids};
 
 /// A number that no other test uses.
-fn number() -> String {
+pub fn number() -> String {
     let random = uuid::Uuid::parse_str(&unique()).unwrap().as_u128() % 10_000_000_000;
     format!("+49{random:010}")
 }
@@ -50,13 +50,13 @@ fn halt(reason: Reason) -> Verdict {
 }
 
 /// The two providers' stand-in.
-struct Providers {
+pub struct Providers {
     started: Started,
-    stand_in: StandIn,
+    pub stand_in: StandIn,
 }
 
 impl Providers {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let started = Started::python("sms.py", &["--port", "0"]);
         let stand_in = StandIn::at(started.said.parse().unwrap());
         Providers { started, stand_in }
@@ -101,7 +101,7 @@ impl Providers {
         self.stand_in.script("/_script", json!({"to": to.trim_start_matches('+'), "answers": answers})).await;
     }
 
-    async fn kept(&self, to: &str) -> Vec<Value> {
+    pub async fn kept(&self, to: &str) -> Vec<Value> {
         self.stand_in.list("/_messages", &[("to", to.trim_start_matches('+'))]).await
     }
 

@@ -90,7 +90,7 @@ fn of_preferences(
             vec![setting(of, "paused_until", until)]
         }
         Reason::QuietHours => quiet(decision, record, evidence),
-        Reason::Routed => {
+        Reason::Routed | Reason::Fallback | Reason::OtherEndpoint => {
             [Some(category_channels(decision, record)), verified(outcome, record)].into_iter().flatten().collect()
         }
         _ => Vec::new(),

@@ -3,6 +3,7 @@
 //! Invariant: nothing is believed, or answered with more than a status, before its signature is verified; the answer is
 //! 204 only after the receipts are safe in Kafka, so that a provider brings again what was not.
 
+mod app;
 mod mailgun;
 mod twilio;
 
@@ -58,6 +59,7 @@ impl Hook {
         match self.kind {
             HookKind::Twilio => twilio::read(&self.provider, secret, &self.url, headers, body),
             HookKind::Mailgun => mailgun::read(&self.provider, secret, body, now),
+            HookKind::App => app::read(self.secret.reveal(), headers, body),
         }
     }
 }
