@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::output::print;
 use super::{Exit, Failure, Global, Output};
+use crate::ops::doctor::fallback_warning;
 
 /// Checks the configuration, or shows what is in effect
 #[derive(Debug, Args)]
@@ -38,7 +39,13 @@ pub(super) fn run(global: &Global, args: &ConfigArgs) -> Result<Exit, Failure> {
                 Some(file) => format!("{file} is a valid configuration"),
                 None => "there is no file; the defaults and the environment are a valid configuration".to_owned(),
             };
-            global.output.value(&json!({ "valid": true, "file": file }), text);
+            // Policies have problems of their own, which `doctor` and the roles tell.
+            let policy = crate::policy::load(&loaded.config.policies.dir).ok();
+            let warning = policy.and_then(|policy| fallback_warning(&loaded.config, &policy));
+            if let Some(warning) = &warning {
+                global.output.note(&format!("warning: {warning}"));
+            }
+            global.output.value(&json!({ "valid": true, "file": file, "warnings": Vec::from_iter(warning) }), text);
         }
         ConfigCommand::Show { origins } => match global.output {
             Output::Table => print(loaded.to_toml(origins).trim_end()),

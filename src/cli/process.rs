@@ -12,6 +12,7 @@ use super::{Exit, Failure, Global, progress};
 use crate::config::Config;
 use crate::join::PreferencesTable;
 use crate::model::Policy;
+use crate::ops::doctor::fallback_warning;
 use crate::policy;
 use crate::registry::{Registry, RegistrySchemas};
 use crate::telemetry::clock::Clock;
@@ -47,6 +48,9 @@ impl Process {
     pub(super) async fn start(global: &Global) -> Result<Option<Process>, Failure> {
         let config = global.role()?;
         let policy = policy::load(&config.policies.dir)?;
+        if let Some(warning) = fallback_warning(&config, &policy) {
+            tracing::warn!("{warning}; set receipts.enabled, and run `notilog receipts` or `notilog up`");
+        }
         let exposition = metrics::install()?;
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
         stop_on_signals(stop.clone())?;

@@ -124,6 +124,15 @@ impl Admin {
         self.with_metadata(None, |metadata| metadata.brokers().len())
     }
 
+    /// How many members a consumer group has. Blocks.
+    pub fn members(&self, group: &str) -> Result<usize, AdminError> {
+        self.reach()?;
+        let groups =
+            self.observer().fetch_group_list(Some(group), REQUEST_TIMEOUT).map_err(|error| self.unreachable(&error))?;
+        let found = groups.groups().iter().find(|found| found.name() == group);
+        Ok(found.map_or(0, |group| group.members().len()))
+    }
+
     /// Names and partition counts of all topics that start with `prefix`.
     pub async fn list(&self, prefix: &str) -> Result<BTreeMap<String, i32>, AdminError> {
         self.with_metadata(None, |metadata| {

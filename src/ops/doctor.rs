@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::decide::Zones;
 use crate::kafka::admin::Admin;
 use crate::kafka::client::library_version;
-use crate::model::{CategoryPolicy, Policy};
+use crate::model::{CategoryPolicy, Policy, Topics};
 use crate::policy;
 use crate::suppression::Hashes;
 
@@ -69,6 +69,7 @@ pub async fn examine(session: &Session) -> Vec<Finding> {
     findings.extend(holds(session).await);
     findings.push(sources(config));
     findings.push(suppressions(config));
+    findings.extend(policy.as_ref().and_then(|policy| fallback(config, policy)));
     findings.push(zones());
     findings
 }
@@ -254,6 +255,44 @@ fn suppressions(config: &Config) -> Finding {
         }
         Err(error) => Finding::fault(CHECK, error.to_string(), "set a longer one"),
     }
+}
+
+/// Fallback chains, if there are any: without the receipts role nothing of them goes on.
+fn fallback(config: &Config, policy: &Policy) -> Option<Finding> {
+    const CHECK: &str = "fallback";
+    let chained: Vec<&str> = policy.with_fallback().collect();
+    if chained.is_empty() {
+        return None;
+    }
+    if let Some(warning) = fallback_warning(config, policy) {
+        return Some(Finding::fault(
+            CHECK,
+            warning,
+            "set receipts.enabled, and run `notilog receipts` or `notilog up`",
+        ));
+    }
+    let group = Topics::new(&config.kafka.topic_prefix).named(&config.receipts.group);
+    let members = Admin::new(&config.kafka).and_then(|admin| admin.members(&group));
+    Some(match members {
+        Ok(0) => Finding::notice(
+            CHECK,
+            format!("no receipts role runs (group `{group}` has no member): chains of {} wait", chained.join(", ")),
+            "run `notilog receipts` or `notilog up`",
+        ),
+        Ok(members) => Finding::ok(CHECK, format!("{}; {members} in group `{group}`", chained.join(", "))),
+        Err(error) => Finding::notice(CHECK, error.to_string(), "who may describe groups sees whether a role runs"),
+    })
+}
+
+/// What is wrong when a policy has fallback chains and receipts are switched off; `None` when nothing is.
+pub fn fallback_warning(config: &Config, policy: &Policy) -> Option<String> {
+    let chained: Vec<&str> = policy.with_fallback().collect();
+    (!chained.is_empty() && !config.receipts.enabled).then(|| {
+        format!(
+            "categories with a fallback chain ({}), and receipts.enabled is false: only first steps are sent",
+            chained.join(", ")
+        )
+    })
 }
 
 fn zones() -> Finding {

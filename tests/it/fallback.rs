@@ -425,3 +425,44 @@ async fn however_often_receipts_are_killed_what_follows_is_written_once_and_neve
     assert_eq!(found, expected, "each once");
     println!("{} of {PEOPLE} followed once each after {} kills", found.len(), ROUNDS * 2);
 }
+
+/// The finding that `doctor` has about chains.
+async fn found(world: &World, policies: &std::path::Path, enabled: bool) -> Value {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_notilog"));
+    command.args(["doctor", "--output", "json", "--set", &format!("policies.dir={}", policies.display())]);
+    command.args(["--set", &format!("receipts.enabled={enabled}"), "--config"]).arg(world.config_file());
+    let said = command.output().unwrap().stdout;
+    let findings: Vec<Value> = serde_json::from_slice(&said).unwrap();
+    findings.into_iter().find(|finding| finding["check"] == "fallback").unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chains_without_a_receipts_role_are_warned_of() {
+    let world = World::new("fallback-warn", "topics.channels = [\"push\", \"sms\"]\n").await;
+    let policies = tempfile::tempdir().unwrap();
+    let chained = "[categories.orders]\nallowed = ['push', 'sms']\ndefault = ['push', 'sms']\n\
+                   fallback = [{ channel = 'push' }, { channel = 'sms', after = '5m' }]\n";
+    std::fs::write(policies.path().join("orders.toml"), chained).unwrap();
+    let check = |enabled: bool| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_notilog"));
+        command.args(["config", "check", "--output", "json"]);
+        command.args(["--set", &format!("policies.dir={}", policies.path().display())]);
+        command.args(["--set", &format!("receipts.enabled={enabled}"), "--config"]).arg(world.config_file());
+        let said = command.output().unwrap();
+        assert!(said.status.success());
+        serde_json::from_slice::<Value>(&said.stdout).unwrap()["warnings"].clone()
+    };
+    assert_eq!(check(true), json!([]));
+    let warning = check(false)[0].as_str().unwrap().to_owned();
+    assert!(warning.contains("(orders)") && warning.contains("receipts.enabled is false"), "{warning}");
+
+    let off = found(&world, policies.path(), false).await;
+    assert_eq!((&off["severity"], &off["found"]), (&json!("fault"), &json!(warning)));
+    let nobody = found(&world, policies.path(), true).await;
+    assert_eq!(nobody["severity"], "notice");
+    assert!(nobody["found"].as_str().unwrap().contains("no receipts role runs"), "{nobody}");
+    let receipts = world.with_config(|config| config.receipts.enabled = true).receipts().await;
+    let well = found(&world, policies.path(), true).await;
+    assert_eq!(well["severity"], "ok", "{well}");
+    receipts.stop().await.unwrap();
+}
