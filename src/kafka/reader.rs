@@ -27,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Without a record or an end of a partition for this long, the scan fails.
 const STALL: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(250);
+const READ_COMMITTED: &str = "read_committed";
+/// For the ends of logs only: no record is read under it.
+const READ_UNCOMMITTED: &str = "read_uncommitted";
 
 /// Where a scan begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -104,42 +107,28 @@ pub enum ReadError {
 
 /// Reads all that `scan` asks for, up to the end of the log as it was when the scan began; `each` may stop it.
 pub fn scan(kafka: &Kafka, scan: Scan<'_>, mut each: impl FnMut(Record) -> ControlFlow<()>) -> Result<(), ReadError> {
-    let reader = Reader::open(kafka, scan.topic)?;
-    let mut open = reader.assign(scan)?;
-    let mut quiet = Duration::ZERO;
-    while !open.is_empty() {
-        match reader.consumer.poll(POLL) {
-            None => {
-                quiet += POLL;
-                if quiet >= STALL {
-                    return Err(reader.failed(&KafkaError::Global(RDKafkaErrorCode::OperationTimedOut)));
-                }
-            }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                open.remove(&partition);
-            }
-            // librdkafka connects again by itself; if it cannot, the scan stalls and says so.
-            Some(Err(error)) if is_passing(&error) => {}
-            Some(Err(error)) => return Err(reader.failed(&error)),
-            Some(Ok(message)) => {
-                quiet = Duration::ZERO;
-                let Some(end) = open.get(&message.partition()).copied() else { continue };
-                if message.offset() + 1 >= end {
-                    open.remove(&message.partition());
-                }
-                let wanted = message.offset() < end && scan.key.is_none_or(|key| message.key() == Some(key));
-                if wanted && each(record(&message)).is_break() {
-                    break;
-                }
-            }
-        }
+    let reader = Reader::open(kafka, scan.topic, READ_COMMITTED)?;
+    let open = reader.assign(scan)?;
+    reader.read(open, scan.key, &mut each)
+}
+
+/// Reads whole partitions of a topic, up to where their logs end now, whatever is in doubt there: a transaction that
+/// was ended before this is called is read, even if its end is still being written to these partitions.
+pub fn whole(kafka: &Kafka, topic: &str, partitions: &[i32], mut each: impl FnMut(Record)) -> Result<(), ReadError> {
+    let (reader, bare) = (Reader::open(kafka, topic, READ_COMMITTED)?, Reader::open(kafka, topic, READ_UNCOMMITTED)?);
+    for partition in partitions {
+        reader.wait_for_doubt_to_end(*partition, bare.watermarks(*partition)?.1)?;
     }
-    Ok(())
+    let open = reader.assign_from(partitions, From::Beginning)?;
+    reader.read(open, None, |record| {
+        each(record);
+        ControlFlow::Continue(())
+    })
 }
 
 /// Where the log of each partition ends now.
 pub fn ends(kafka: &Kafka, topic: &str) -> Result<BTreeMap<i32, i64>, ReadError> {
-    let reader = Reader::open(kafka, topic)?;
+    let reader = Reader::open(kafka, topic, READ_COMMITTED)?;
     let end_of = |partition| reader.watermarks(partition).map(|(_, high)| (partition, high));
     (0..reader.partitions()?).map(end_of).collect()
 }
@@ -182,7 +171,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn open(kafka: &Kafka, topic: &str) -> Result<Self, ReadError> {
+    fn open(kafka: &Kafka, topic: &str, isolation: &str) -> Result<Self, ReadError> {
         let context = Context::default();
         let diagnostics = context.diagnostics().clone();
         let mut config = base_config(kafka, Kind::Consumer, "reader", &[("fetch.queue.backoff.ms", "10")]);
@@ -190,28 +179,79 @@ impl Reader {
             // librdkafka wants a name even of a consumer that only assigns; nothing is committed under it.
             .set("group.id", format!("{}notilog-reader", kafka.topic_prefix))
             .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", isolation)
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest");
         let consumer = config.create_with_context(context).map_err(|error| ReadError::Client(error.to_string()))?;
         Ok(Reader { consumer, diagnostics, kafka: kafka.clone(), topic: topic.to_owned() })
     }
 
+    /// Reads up to these ends, all records or those of a key; `each` may stop it.
+    fn read(
+        &self,
+        mut open: BTreeMap<i32, i64>,
+        key: Option<&[u8]>,
+        mut each: impl FnMut(Record) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let mut quiet = Duration::ZERO;
+        while !open.is_empty() {
+            match self.consumer.poll(POLL) {
+                None => {
+                    quiet += POLL;
+                    if quiet >= STALL {
+                        return Err(self.failed(&KafkaError::Global(RDKafkaErrorCode::OperationTimedOut)));
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    open.remove(&partition);
+                }
+                // librdkafka connects again by itself; if it cannot, the scan stalls and says so.
+                Some(Err(error)) if is_passing(&error) => {}
+                Some(Err(error)) => return Err(self.failed(&error)),
+                Some(Ok(message)) => {
+                    quiet = Duration::ZERO;
+                    let Some(end) = open.get(&message.partition()).copied() else { continue };
+                    if message.offset() + 1 >= end {
+                        open.remove(&message.partition());
+                    }
+                    let wanted = message.offset() < end && key.is_none_or(|key| message.key() == Some(key));
+                    if wanted && each(record(&message)).is_break() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all transactions below `end` are ended.
+    fn wait_for_doubt_to_end(&self, partition: i32, end: i64) -> Result<(), ReadError> {
+        let deadline = steady_now() + REQUEST_TIMEOUT;
+        while self.watermarks(partition)?.1 < end {
+            if steady_now() >= deadline {
+                return Err(self.failed(&KafkaError::Global(RDKafkaErrorCode::OperationTimedOut)));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
     /// Assigns what is to be read and returns, for each partition that has something, where its log ends.
     fn assign(&self, scan: Scan<'_>) -> Result<BTreeMap<i32, i64>, ReadError> {
         let count = self.partitions()?;
         let partitions = match (scan.key, scan.partition) {
-            (_, Some(partition)) => partition..partition + 1,
-            (Some(key), None) => {
-                let partition = partition_of(key, count);
-                partition..partition + 1
-            }
-            (None, None) => 0..count,
+            (_, Some(partition)) => vec![partition],
+            (Some(key), None) => vec![partition_of(key, count)],
+            (None, None) => (0..count).collect(),
         };
-        let starts = self.starts(partitions.clone(), scan.from)?;
+        self.assign_from(&partitions, scan.from)
+    }
+
+    fn assign_from(&self, partitions: &[i32], from: From) -> Result<BTreeMap<i32, i64>, ReadError> {
+        let starts = self.starts(partitions, from)?;
         let mut ends = BTreeMap::new();
         let mut assignment = TopicPartitionList::new();
-        for partition in partitions {
+        for partition in partitions.iter().copied() {
             let (low, high) = self.watermarks(partition)?;
             let start = starts.get(&partition).copied().flatten().map_or(high, |start| start.max(low));
             if start < high {
@@ -239,16 +279,17 @@ impl Reader {
     }
 
     /// The first offset to read of each partition; `None` where nothing is young enough.
-    fn starts(&self, partitions: std::ops::Range<i32>, from: From) -> Result<BTreeMap<i32, Option<i64>>, ReadError> {
+    fn starts(&self, partitions: &[i32], from: From) -> Result<BTreeMap<i32, Option<i64>>, ReadError> {
+        let all_at = |offset| Ok(partitions.iter().map(|partition| (*partition, Some(offset))).collect());
         let at = match from {
-            From::Beginning => return Ok(partitions.map(|partition| (partition, Some(0))).collect()),
-            From::Offset(offset) => return Ok(partitions.map(|partition| (partition, Some(offset))).collect()),
+            From::Beginning => return all_at(0),
+            From::Offset(offset) => return all_at(offset),
             From::Time(at) => at,
         };
         let mut query = TopicPartitionList::new();
         for partition in partitions {
             query
-                .add_partition_offset(&self.topic, partition, Offset::Offset(at.0))
+                .add_partition_offset(&self.topic, *partition, Offset::Offset(at.0))
                 .map_err(|error| self.failed(&error))?;
         }
         let answer = self.consumer.offsets_for_times(query, REQUEST_TIMEOUT).map_err(|error| self.failed(&error))?;
