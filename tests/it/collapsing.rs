@@ -9,8 +9,8 @@ use crate::stand_in::StandIn;
 use crate::support::{World, with};
 
 /// One tier, long enough that something can happen meanwhile.
-const SLOW: &str = r#"delivery.tiers = ["4s"]
-delivery.backoff = ["4s"]
+const SLOW: &str = r#"delivery.tiers = ["20s"]
+delivery.backoff = ["20s"]
 delivery.jitter_percent = 0
 delivery.grace = "5s"
 "#;
@@ -55,7 +55,7 @@ async fn what_waits_is_cancelled_by_a_later_one_of_its_key_once_and_nothing_else
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_takes_over_knows_what_was_overtaken_before() {
-    let (world, ada) = (World::new("collapse-restart", &SLOW.replace("4s", "20s")).await, Someone::new());
+    let (world, ada) = (World::new("collapse-restart", SLOW).await, Someone::new());
     let before = deliver(&world).await;
     let (first, second) = (collapsing(&ada, "e-1", "order-1"), collapsing(&ada, "e-2", "order-1"));
     one_and_then(&world, &ada, first, second).await;
