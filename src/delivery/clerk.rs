@@ -3,16 +3,20 @@
 //! Invariant: knows no consumer, no producer and no provider; its only outside is the preferences table and, through
 //! the schemas' source, the registry.
 
+mod lining_up;
+mod overtaking;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::aftermath;
 use super::calls::{Came, Report};
-use super::collapse::{Mark, Newest, Place};
+use super::collapse::Newest;
 use super::desk::{Source, UnderWay};
 use super::failing::Failing;
 use super::fallback;
 use super::ledger::{Output, Work};
+use super::order::Lines;
 use super::outcome::{Asked, Attempt, Conclusion, End};
 use super::outputs::Destinations;
 use super::providers::{Route, Set, spread};
@@ -33,6 +37,8 @@ use crate::telemetry::metrics::{
 };
 use crate::telemetry::random;
 use crate::wire::{Blame, Encoders, HeaderError, Records, TierHeaders, WireError, names};
+
+pub use overtaking::place;
 
 /// What does not change while a worker runs.
 pub struct Rules {
@@ -86,14 +92,16 @@ pub struct Clerk {
     preferences: Vec<u8>,
     failing: Failing,
     newest: Newest,
+    lines: Lines,
 }
 
 impl Clerk {
     /// A clerk that joins with `table`.
     pub fn new(rules: Arc<Rules>, table: Table, records: Records, encoders: Encoders, clock: Clock) -> Self {
         let failing = Failing::new(rules.disable_after);
-        let newest = Newest::default();
-        Clerk { rules, table, records, encoders, clock, preferences: Vec::new(), failing, newest }
+        let lines = Lines::new(rules.destinations.tiers.iter().copied().max().unwrap_or_default());
+        let (preferences, newest) = (Vec::new(), Newest::default());
+        Clerk { rules, table, records, encoders, clock, preferences, failing, newest, lines }
     }
 
     /// Reads a record's headers.
@@ -125,50 +133,23 @@ impl Clerk {
         let value = work.record.value.as_deref().unwrap_or_default();
         let Ok(outbound) = self.records.outbound(value) else { return };
         let route = route(&rules, work, &outbound);
-        if let Some(mark) = Mark::of(&outbound) {
-            let place = place(&rules.destinations, work, &outbound);
-            self.newest.note(work.record.partition.partition, mark, place);
-        }
+        overtaking::note(&mut self.newest, &rules.destinations, work, &outbound);
         work.route = route;
-    }
-
-    /// Whether a later notification of the same collapse key was seen for this address.
-    fn is_overtaken(&self, work: &Work, outbound: &Outbound<'_>, address: &str) -> bool {
-        let place = || place(&self.rules.destinations, work, outbound);
-        let partition = work.record.partition.partition;
-        Mark::at(outbound, address).is_some_and(|mark| self.newest.overtakes(partition, mark, place()))
-    }
-
-    /// Whether a record has a collapse key: what is known of later ones decides its fate.
-    pub fn collapses(&mut self, record: &OwnedRecord) -> bool {
-        let value = record.value.as_deref().unwrap_or_default();
-        self.records.outbound(value).is_ok_and(|outbound| outbound.collapse_key.is_some())
-    }
-
-    /// What stands in a topic of first attempts was seen, now or by whoever had the partition before.
-    pub fn remember(&mut self, partition: i32, seen: Vec<(Mark, Place)>) {
-        for (mark, place) in seen {
-            self.newest.note(partition, mark, place);
-        }
     }
 
     /// A partition is someone else's, or begins anew.
     pub fn forget(&mut self, partition: i32) {
         self.newest.forget(partition);
+        self.lines.forget(partition);
     }
 
     /// The class of a record that waited: its first topic tells, or its priority when it waited from the start.
     pub fn class(&mut self, work: &Work) -> Class {
-        let channel = self.rules.destinations.channel;
-        match (&work.headers.original, work.record.value.as_deref()) {
-            (Some(origin), _) if origin.topic == self.rules.destinations.topics.outbound(channel, Class::Urgent) => {
-                Class::Urgent
-            }
-            (None, Some(value)) => {
-                self.records.outbound(value).map_or(Class::Main, |outbound| Class::from(outbound.priority))
-            }
-            _ => Class::Main,
+        if let Some((class, _)) = first_written(&self.rules.destinations, work) {
+            return class;
         }
+        let value = work.record.value.as_deref().unwrap_or_default();
+        self.records.outbound(value).map_or(Class::Main, |outbound| Class::from(outbound.priority))
     }
 
     /// Sends a record on that came due too early.
@@ -179,8 +160,10 @@ impl Clerk {
     }
 
     /// Sends a record to a tier because its recipient has too many waiting already.
-    pub fn make_way(&self, work: &Work) -> Vec<Output> {
-        let output = self.rules.destinations.make_way(work, self.clock.now());
+    pub fn make_way(&mut self, work: &Work) -> Vec<Output> {
+        let (output, until) = self.rules.destinations.make_way(work, self.clock.now());
+        let class = self.class(work);
+        self.stay_in_line(work, class, until);
         self.count(std::slice::from_ref(&output));
         vec![output]
     }
@@ -201,7 +184,12 @@ impl Clerk {
         let considered = self.judge(work, &outbound, turn, now, &mut buffer);
         self.preferences = buffer;
         match considered {
-            Ok(Considered::Call(_)) => self.checked(work, &outbound, provider, now).map_err(JoinError::from),
+            Ok(Considered::Call(_)) => match self.wait_in_line(work, &outbound, now) {
+                Ok(None) => self.checked(work, &outbound, provider, now),
+                Ok(Some(outputs)) => Ok(Considered::Write(outputs)),
+                Err(error) => Err(error),
+            }
+            .map_err(JoinError::from),
             other => other,
         }
         .unwrap_or_else(Considered::Later)
@@ -282,6 +270,7 @@ impl Clerk {
     ) -> Result<Considered, WireError> {
         let conclusion = Conclusion::without_call(End::Cancelled, Reason::Superseded, &work.headers);
         let mut outputs = self.write(work, outbound, &conclusion, now)?;
+        let concluded = outputs.len();
         for endpoint in endpoints {
             // The new address has had a later one of its collapse key, or will.
             if self.is_overtaken(work, outbound, endpoint.address) {
@@ -289,6 +278,10 @@ impl Clerk {
             }
             let destinations = &self.rules.destinations;
             outputs.push(destinations.successor(&mut self.encoders, work, outbound, endpoint, endpoints, now)?);
+        }
+        // Whoever takes its place takes its place in line along.
+        if outputs.len() > concluded {
+            self.stay_in_line(work, class_of(&self.rules.destinations, work, outbound), now);
         }
         Ok(Considered::Write(outputs))
     }
@@ -397,7 +390,7 @@ impl Clerk {
         outputs
     }
 
-    fn unreadable(&self, work: &Work, error: WireError) -> Considered {
+    fn unreadable(&mut self, work: &Work, error: WireError) -> Considered {
         match error.blame() {
             Blame::Registry => Considered::Later(error.into()),
             Blame::UnknownSchema => Considered::Write(self.refuse(work, Reason::UnknownSchema, &error.to_string())),
@@ -406,11 +399,13 @@ impl Clerk {
     }
 
     /// A dead letter, and no status: there is no notification to speak of.
-    fn refuse(&self, work: &Work, reason: Reason, message: &str) -> Vec<Output> {
+    fn refuse(&mut self, work: &Work, reason: Reason, message: &str) -> Vec<Output> {
         let record = &work.record;
         tracing::warn!(at = %record.partition, offset = record.offset, %reason, message, "a record goes to the dead letters");
         let output = self.rules.destinations.bury(work, work.headers.attempt, reason, message);
         self.count(std::slice::from_ref(&output));
+        let class = self.class(work);
+        self.move_in_line(work, class, &End::Dead);
         vec![output]
     }
 
@@ -462,6 +457,7 @@ impl Clerk {
             let topics = &destinations.topics;
             outputs.extend(fallback::tell(&mut self.encoders, topics, work, outbound, conclusion, latest)?);
         }
+        self.move_in_line(work, class_of(destinations, work, outbound), &conclusion.end);
         let state = conclusion.end.state();
         statuses(self.channel(), state).increment(1);
         if let Some(origin) = work.headers.original.as_ref().filter(|_| state.is_terminal() && work.headers.attempt > 0)
@@ -521,16 +517,22 @@ fn route(rules: &Rules, work: &Work, outbound: &Outbound<'_>) -> Route {
     Route { able, spread: spread(outbound.notification_id.0.as_bytes(), work.headers.attempt) }
 }
 
-/// Where a notification stands among those of its collapse key.
-pub(super) fn place(destinations: &Destinations, work: &Work, outbound: &Outbound<'_>) -> Place {
+/// Where a record was first written, if that was a topic of first attempts: the router puts some into a tier.
+fn first_written(destinations: &Destinations, work: &Work) -> Option<(Class, i64)> {
     let record = &*work.record;
     let (topic, offset) = match &work.headers.original {
         Some(origin) => (&origin.topic, origin.offset),
         None => (&record.partition.topic, record.offset),
     };
-    let is_first = matches!(destinations.source(topic), Some(Source::First(_)));
-    let offset = if is_first { offset } else { 0 };
-    Place { decided_at: outbound.decided_at, offset, id: outbound.notification_id.0 }
+    match destinations.source(topic) {
+        Some(Source::First(class)) => Some((class, offset)),
+        _ => None,
+    }
+}
+
+/// The class of a record: its first topic tells, or its priority when it waited from the start.
+fn class_of(destinations: &Destinations, work: &Work, outbound: &Outbound<'_>) -> Class {
+    first_written(destinations, work).map_or_else(|| Class::from(outbound.priority), |(class, _)| class)
 }
 
 fn header_fault(error: &HeaderError) -> String {

@@ -39,8 +39,10 @@ pub enum Scope {
 /// How a commit went.
 #[derive(Debug)]
 pub enum Went {
-    /// All of it is committed, or there was nothing to commit.
+    /// All of it is committed.
     Through,
+    /// There was nothing to commit.
+    Idle,
     /// It is to be tried again after a pause; [`Committer::is_well`] says when it went through.
     NotYet,
     /// A completed record cannot be written: replace its outputs, then try again.
@@ -123,11 +125,17 @@ impl Committer {
         self.not_before.is_none_or(|at| steady_now() >= at)
     }
 
-    /// Commits what the ledger owes.
+    /// Commits what the ledger owes, and with it what is `owed` besides: what follows from all that is completed.
     ///
     /// # Errors
     /// [`CommitEnd`] when there is no use in trying again.
-    pub fn commit(&mut self, consumer: &GroupConsumer, ledger: &mut Ledger, scope: Scope) -> Result<Went, CommitEnd> {
+    pub fn commit(
+        &mut self,
+        consumer: &GroupConsumer,
+        ledger: &mut Ledger,
+        owed: &[Output],
+        scope: Scope,
+    ) -> Result<Went, CommitEnd> {
         let member = consumer.member();
         let Some(producer) = self.producer(&member)? else { return Ok(Went::NotYet) };
         if self.in_doubt {
@@ -139,10 +147,12 @@ impl Committer {
             Scope::Moved => ledger.positions(),
             Scope::All => ledger.all_positions(),
         };
+        // What is owed besides goes only with positions: the group refuses those of a member it expelled, and with them
+        // the rest.
         if positions.is_empty() && ledger.completed().is_empty() {
             self.producer = Some(producer);
             self.went_through();
-            return Ok(Went::Through);
+            return Ok(Went::Idle);
         }
         let began = steady_now();
         let group = consumer.group_metadata()?;
@@ -151,7 +161,7 @@ impl Committer {
             self.producer = Some(producer);
             return Ok(Went::NotYet);
         }
-        let ended = match write(producer, ledger) {
+        let ended = match write(producer, ledger, owed) {
             Ok(transaction) => transaction.commit(&positions, &group),
             Err(ended) => ended,
         };
@@ -244,12 +254,12 @@ impl Committer {
 }
 
 /// Writes all outputs into a transaction.
-fn write(producer: TransactionalProducer, ledger: &Ledger) -> Result<Transaction, Ended> {
+fn write(producer: TransactionalProducer, ledger: &Ledger, owed: &[Output]) -> Result<Transaction, Ended> {
     let mut transaction = producer.begin().map_err(|failure| match failure {
         Failure::Fenced { .. } => Ended::Fenced(failure),
         _ => Ended::Unknown(failure),
     })?;
-    for output in ledger.completed().iter().flat_map(|completed| &completed.outputs) {
+    for output in ledger.completed().iter().flat_map(|completed| &completed.outputs).chain(owed) {
         if let Err(failure) = send(&mut transaction, output) {
             return Err(transaction.abort(failure));
         }

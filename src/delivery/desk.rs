@@ -242,6 +242,12 @@ impl Desk {
         self.partitions.get_mut(partition)?.1.take()
     }
 
+    /// Whether a record is to be worked on: it was not taken before, nor is its call still under way from an earlier
+    /// assignment.
+    pub fn is_new(&self, record: &OwnedRecord) -> bool {
+        self.ledger.is_new(&record.partition, record.offset) && !self.flights.contains_key(&place(record))
+    }
+
     /// Takes a record that needs no lane: it is complete at once, unless it was before.
     pub fn settle(&mut self, work: Work, outputs: Vec<Output>) {
         if self.ledger.take(&work.record.partition, work.record.offset) == Take::New {

@@ -93,6 +93,11 @@ impl Ledger {
         self.partitions.get(partition).is_some_and(Progress::may_take)
     }
 
+    /// Whether a record of a partition that is owned was not taken before: [`Ledger::take`] would say so.
+    pub fn is_new(&self, partition: &TopicPartition, offset: i64) -> bool {
+        self.partitions.get(partition).is_some_and(|progress| progress.is_new(offset))
+    }
+
     /// Notes a record as seen; see [`Progress::take`]. One of a partition that is not owned counts as done: it is
     /// not ours to work on.
     pub fn take(&mut self, partition: &TopicPartition, offset: i64) -> Take {

@@ -10,6 +10,7 @@
 //! | `providers` | which of a channel's providers a message goes to |
 //! | `breaker`, `bucket` | whether a provider may be called |
 //! | `wake` | whether a record is due, and still wanted |
+//! | `order` | who waits for whom, in categories of strict order |
 //! | `collapse` | whether a later one of its collapse key overtook it |
 //! | `retry`, `outcome` | what follows an attempt |
 //! | `outputs` | the records that say so |
@@ -31,6 +32,7 @@ mod failing;
 mod fallback;
 mod lanes;
 mod ledger;
+mod order;
 mod outcome;
 mod outputs;
 mod progress;
@@ -250,15 +252,20 @@ fn check_present(setup: &Setup, topics: &Topics, present: &BTreeMap<String, i32>
         needed.extend((destinations.channel == Channel::Inbox).then(|| topics.inbox()));
         needed.extend(destinations.inputs());
         needed.push(destinations.grave());
+        needed.extend(setup.policy.any_strict().then(|| topics.lanes(destinations.channel)));
     }
     let missing: Vec<String> = needed.into_iter().filter(|topic| !present.contains_key(topic)).collect();
     if !missing.is_empty() {
         return Err(DeliveryError::TopicsMissing(missing));
     }
-    all.iter().try_for_each(|destinations| check_partitions(&destinations.inputs(), present))
+    all.iter().try_for_each(|destinations| {
+        let mut together = destinations.inputs();
+        together.extend(setup.policy.any_strict().then(|| topics.lanes(destinations.channel)));
+        check_partitions(&together, present)
+    })
 }
 
-/// All inputs of a channel have as many partitions as the first of them.
+/// All topics of a channel that belong together have as many partitions as the first of them.
 fn check_partitions(inputs: &[String], present: &BTreeMap<String, i32>) -> Result<(), DeliveryError> {
     let count = |topic: &String| present.get(topic).copied().unwrap_or(0);
     let Some(main) = inputs.first() else { return Ok(()) };

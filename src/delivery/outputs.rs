@@ -125,14 +125,21 @@ impl Destinations {
         self.to_tier(taken, remaining, &taken.headers)
     }
 
-    /// Sends a record to a tier because its recipient has too many waiting already, a longer one each time. Nothing is
-    /// concluded, and no attempt was made.
-    pub fn make_way(&self, taken: &Work, now: Timestamp) -> Output {
+    /// Sends a record that waits behind another one of its recipient on, until that one is due. Nothing is concluded.
+    pub fn wait_behind(&self, taken: &Work, until: Timestamp, now: Timestamp) -> Output {
+        let headers = self.waiting(taken, taken.headers.attempt, Reason::StrictOrder, until);
+        self.to_tier(taken, until.since(now), &headers)
+    }
+
+    /// Sends a record to a tier because its recipient has too many waiting already, a longer one each time, and says
+    /// until when. Nothing is concluded, and no attempt was made.
+    pub fn make_way(&self, taken: &Work, now: Timestamp) -> (Output, Timestamp) {
         let waited = self.tier_of(&taken.record.partition.topic).unwrap_or(Duration::ZERO);
         let longer = self.tiers.iter().copied().filter(|tier| *tier > waited).min();
         let delay = longer.or(self.tiers.iter().copied().max()).unwrap_or(waited);
-        let headers = self.waiting(taken, taken.headers.attempt, Reason::Throttled, now.plus(delay));
-        self.to_tier(taken, delay, &headers)
+        let until = now.plus(delay);
+        let headers = self.waiting(taken, taken.headers.attempt, Reason::Throttled, until);
+        (self.to_tier(taken, delay, &headers), until)
     }
 
     /// The outbound record of an endpoint that took the place of another; `others` are all that did.
@@ -174,11 +181,13 @@ impl Destinations {
             fallback,
             ..outbound.clone()
         };
-        // The run goes on: a redrive's nonce, and the age that counts from it.
-        let run = (taken.headers.run > 0).then(|| TierHeaders {
+        // The run goes on: a redrive's nonce, and the age that counts from it. So does the place in line.
+        let redriven = taken.headers.run > 0;
+        let run = (redriven || taken.headers.lane_seq.is_some()).then(|| TierHeaders {
             run: taken.headers.run,
             redrive_nonce: taken.headers.redrive_nonce.clone(),
-            original: taken.headers.original.clone(),
+            original: taken.headers.original.clone().filter(|_| redriven),
+            lane_seq: taken.headers.lane_seq,
             ..TierHeaders::default()
         });
         Ok(Output {
@@ -546,7 +555,7 @@ mod tests {
         let mut work = samples::work(samples::first_attempt());
         let mut topics = Vec::new();
         for _ in 0..4 {
-            let output = destinations().make_way(&work, NOW);
+            let (output, _) = destinations().make_way(&work, NOW);
             assert_eq!(
                 (header(&output, "notify-attempt"), header(&output, "notify-error-code")),
                 (Some("0"), Some("throttled"))
@@ -580,6 +589,21 @@ mod tests {
         assert_ne!(new.notification_id, old.notification_id);
         assert_eq!((new.address, new.decided_at), ("ada@one.example.org", NOW));
         assert_eq!(new.siblings, [endpoint_hash("default", "ada", "email", "ada@two.example.org")]);
+    }
+
+    #[test]
+    fn a_place_in_line_stays_while_it_waits_and_goes_to_the_successor() {
+        let mut encoders = Encoders::new(samples::ids());
+        let mut taken = samples::work(samples::waiting(1, NOW));
+        std::sync::Arc::make_mut(&mut taken.headers).lane_seq = Some(41 << 16);
+        let behind = destinations().wait_behind(&taken, NOW.plus(Duration::from_secs(60)), NOW);
+        assert_eq!(behind.topic, "notify.outbound.email.retry.1m");
+        let said = ["notify-lane-seq", "notify-attempt", "notify-error-code"].map(|name| header(&behind, name));
+        assert_eq!(said, [Some("2686976"), Some("1"), Some("strict_order")]);
+        let one =
+            Endpoint { channel: Channel::Email.into(), address: "ada@one.example.org", verified: true, label: None };
+        let new = destinations().successor(&mut encoders, &taken, &samples::outbound(), &one, &[&one], NOW).unwrap();
+        assert_eq!((header(&new, "notify-lane-seq"), header(&new, "notify-original-offset")), (Some("2686976"), None));
     }
 
     #[test]

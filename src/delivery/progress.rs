@@ -140,6 +140,12 @@ impl Progress {
         Take::New
     }
 
+    /// Whether [`Progress::take`] would say [`Take::New`].
+    pub fn is_new(&self, offset: i64) -> bool {
+        let mut done = self.restored.iter().take_while(|run| run.start <= offset);
+        offset >= self.horizon && !done.any(|run| run.contains(&offset))
+    }
+
     /// Notes that the record at `offset` is complete. Says false when it was not outstanding.
     pub fn complete(&mut self, offset: i64) -> bool {
         self.outstanding.remove(&offset)

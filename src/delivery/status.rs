@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::breaker::Change;
 use super::desk::{Departed, Desk};
+use super::order::Lines;
 use crate::channel::{Provider, Providers};
 use crate::model::{Channel, Reason};
 use crate::telemetry::clock::steady_now;
 use crate::telemetry::health::Condition;
 use crate::telemetry::metrics::{
-    BreakerTo, Gauge, HeldBy, Histogram, breaker_changes, halted, held, held_seconds, in_flight,
+    BreakerTo, Counter, Gauge, HeldBy, Histogram, breaker_changes, halted, held, held_seconds, in_flight, strict_lost,
+    strict_waiting,
 };
 
 /// How often gauges are set.
@@ -29,6 +31,8 @@ pub struct Status {
     by_tier: Gauge,
     by_halt: Gauge,
     by_limit: Gauge,
+    strict_waiting: Gauge,
+    strict_lost: Counter,
 }
 
 /// One provider, as others see it.
@@ -55,6 +59,8 @@ impl Status {
             by_tier: held(channel, HeldBy::Tier),
             by_halt: held(channel, HeldBy::Halt),
             by_limit: held(channel, HeldBy::Limit),
+            strict_waiting: strict_waiting(channel),
+            strict_lost: strict_lost(channel),
         }
     }
 
@@ -67,13 +73,19 @@ impl Status {
         }
     }
 
-    /// Shows what is on the desk, now and then.
-    pub fn show(&mut self, desk: &Desk) {
+    /// Shows what is on the desk and who waits in lines, now and then.
+    pub fn show(&mut self, desk: &Desk, lines: &mut Lines) {
         if self.shown.elapsed() < INTERVAL {
             return;
         }
         self.shown = steady_now();
         self.in_flight.set(float(desk.calls()));
+        self.strict_waiting.set(float(lines.parked()));
+        let lost = lines.take_lost();
+        if lost > 0 {
+            tracing::warn!(channel = %self.channel, lost, "records of strict order never came out of their tiers; those behind them go on");
+            self.strict_lost.increment(lost);
+        }
         self.by_tier.set(float(desk.held()));
         let halted: Vec<Option<Reason>> = desk.halted_because().collect();
         for (provider, reason) in self.providers.iter().zip(&halted) {

@@ -247,6 +247,7 @@ impl Recipe {
                 Encoders::new(self.writer_ids),
                 self.clock.clone(),
             ),
+            kafka: self.config.kafka.clone(),
             recall: Recall::new(&self.config.kafka, destinations.clone(), records.clone()),
             calls: Calls::new(
                 self.runtime.clone(),

@@ -21,6 +21,8 @@ use super::outputs::Destinations;
 use super::recall::{Recall, Recalled};
 use super::status::Status;
 use super::wake::Now;
+use crate::config;
+use crate::kafka::reader::{ReadError, whole};
 use crate::kafka::{
     ConsumerFault, Failure, GroupConsumer, OwnedRecord, Polled, Rebalance, STALL, Table, TableState, TopicPartition,
 };
@@ -72,6 +74,9 @@ pub enum WorkerEnd {
     /// A table cannot go on.
     #[error("{0}")]
     Table(String),
+    /// Who waits in strict order cannot be learnt.
+    #[error("who waits in strict order cannot be learnt: {0}")]
+    Lanes(#[from] ReadError),
     /// A record of ours does not fit our own schema.
     #[error("{0}")]
     Internal(#[from] WireError),
@@ -95,6 +100,7 @@ impl WorkerEnd {
                 ConsumerFault::OffsetLost { .. } | ConsumerFault::Replaced { .. } | ConsumerFault::Denied(_)
             ),
             WorkerEnd::Producer(failure) => !matches!(failure, Failure::Denied(_)),
+            WorkerEnd::Lanes(error) => !matches!(error, ReadError::Denied(_)),
             WorkerEnd::Internal(_) => true,
         }
     }
@@ -124,6 +130,8 @@ pub struct Times {
 
 /// What a worker is made of.
 pub struct Worker {
+    /// How to reach Kafka.
+    pub kafka: config::Kafka,
     /// Where records come from.
     pub consumer: GroupConsumer,
     /// Where they go.
@@ -186,7 +194,7 @@ impl Running {
             let took = self.take()?;
             let started = self.start()?;
             self.commit_when_due()?;
-            self.worker.status.show(&self.worker.desk);
+            self.worker.status.show(&self.worker.desk, self.worker.clerk.lines());
             if !took && !started {
                 self.collect(REST)?;
             }
@@ -224,13 +232,32 @@ impl Running {
             if let Some(source) = worker.destinations.source(&start.partition.topic) {
                 if let Source::First(class) = source {
                     worker.recall.begins(start.partition.partition, class, start.committed);
+                    worker.clerk.begins(start.partition.partition, class, start.committed);
                 }
                 worker.desk.assign(start.partition.clone(), source, committed(&start).as_ref());
             }
         }
+        self.restore_lanes(partitions)?;
+        let worker = &mut self.worker;
         rebalances(Role::Deliver, Kind::Assigned).increment(1);
         worker.status.assigned(worker.desk.partitions());
         tracing::info!(partitions = partitions.len(), "partitions assigned");
+        Ok(())
+    }
+
+    /// Learns who waits in strict order. After the group's offsets: with them every transaction of whoever had the
+    /// partitions is ended, and what it wrote about the lanes is read.
+    fn restore_lanes(&mut self, partitions: &[TopicPartition]) -> Result<(), WorkerEnd> {
+        let worker = &mut self.worker;
+        let main = worker.destinations.topics.outbound(worker.destinations.channel, Class::Main);
+        let ours = partitions.iter().filter(|partition| partition.topic == main);
+        let numbers: Vec<i32> = ours.map(|partition| partition.partition).collect();
+        if numbers.is_empty() || !worker.clerk.keeps_order() {
+            return Ok(());
+        }
+        let topic = worker.destinations.topics.lanes(worker.destinations.channel);
+        let clerk = &mut worker.clerk;
+        whole(&worker.kafka, &topic, &numbers, |record| clerk.restore_lane(&record))?;
         Ok(())
     }
 
@@ -434,8 +461,12 @@ impl Running {
         let worker = &mut self.worker;
         let confirms =
             scope == Scope::All && (worker.desk.partitions() == 0 || !worker.desk.ledger().all_positions().is_empty());
-        match worker.committer.commit(&worker.consumer, worker.desk.ledger(), scope)? {
-            Went::Through => {
+        let owed = worker.clerk.owed();
+        match worker.committer.commit(&worker.consumer, worker.desk.ledger(), &owed, scope)? {
+            went @ (Went::Through | Went::Idle) => {
+                if matches!(went, Went::Through) {
+                    worker.clerk.owed_is_written();
+                }
                 if confirms {
                     tracing::info!("the group confirmed the assignment");
                     self.trusted = true;
@@ -483,10 +514,19 @@ fn is_fresh(name: &str, state: TableState) -> Result<bool, WorkerEnd> {
 impl Worker {
     /// Puts a record into its lane; one whose headers cannot be read is refused.
     fn enqueue(&mut self, record: OwnedRecord, waited: bool, class: Option<Class>) {
+        let is_new = self.desk.is_new(&record);
+        if let Some(class) = class {
+            self.clerk.saw(&record, class);
+        }
         match self.clerk.take(record, waited) {
-            Ok(work) => {
+            Ok(mut work) => {
                 let class = class.unwrap_or_else(|| self.clerk.class(&work));
-                if self.desk.is_crowded(&work, class) || self.desk.is_stranded(&work, class, self.clock.steady()) {
+                if is_new {
+                    self.clerk.find_place(&mut work);
+                }
+                let makes_way =
+                    self.desk.is_crowded(&work, class) || self.desk.is_stranded(&work, class, self.clock.steady());
+                if is_new && makes_way {
                     let outputs = self.clerk.make_way(&work);
                     self.desk.settle(work, outputs);
                 } else {

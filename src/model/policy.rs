@@ -17,6 +17,16 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Whether a category of this name keeps strict order.
+    pub fn is_strict(&self, name: &str) -> bool {
+        self.category(name).is_some_and(|category| category.ordering == Ordering::Strict)
+    }
+
+    /// Whether any category keeps strict order.
+    pub fn any_strict(&self) -> bool {
+        self.categories.values().chain(&self.default).any(|category| category.ordering == Ordering::Strict)
+    }
+
     /// The rules of a category.
     pub fn category(&self, name: &str) -> Option<&CategoryPolicy> {
         self.categories.get(name).or(self.default.as_ref())
@@ -76,6 +86,6 @@ pub enum Ordering {
     /// A retry lets followers pass.
     #[default]
     Relaxed,
-    /// Followers wait behind a parked head (documented as absent for now).
+    /// Followers wait behind a parked head, each recipient's and class's behind their own.
     Strict,
 }

@@ -115,6 +115,8 @@ vocabulary! {
         AttemptsExhausted = "attempts_exhausted",
         /// The recipient's address changed while it waited, or a later one of its collapse key overtook it.
         Superseded = "superseded",
+        /// An earlier one of its recipient waits, in a category of strict order.
+        StrictOrder = "strict_order",
         // Receipts.
         /// A receipt says that it arrived.
         Arrived = "arrived",

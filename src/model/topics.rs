@@ -142,6 +142,11 @@ impl Topics {
         self.named(&format!("notify.outbound.{channel}.retry.{}", format_delay(delay)))
     }
 
+    /// `notify.lanes.<channel>`.
+    pub fn lanes(&self, channel: Channel) -> String {
+        self.named(&format!("notify.lanes.{channel}"))
+    }
+
     /// `dlq.notify.events`.
     pub fn dlq_events(&self) -> String {
         self.named("dlq.notify.events")

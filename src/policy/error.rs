@@ -97,9 +97,6 @@ pub enum Problem {
     /// The same category twice.
     #[error("already defined in {0}: keep one of them")]
     Twice(String),
-    /// Promised, but not built.
-    #[error("`strict` is not available yet: write `relaxed`")]
-    StrictOrdering,
 }
 
 fn suggestion(nearest: Option<&str>) -> String {

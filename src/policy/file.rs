@@ -264,19 +264,16 @@ impl File<'_> {
 
     fn ordering(&mut self, entry: (String, Option<&Spanned<DeValue<'_>>>)) -> Ordering {
         let (path, at) = (entry.0.clone(), entry.1.map(|value| value.span().start));
-        match self.optional(entry, "\"relaxed\"", DeValue::as_str) {
-            None | Some("relaxed") => {}
-            Some("strict") => self.report(at, &path, Problem::StrictOrdering),
+        match self.optional(entry, "\"relaxed\" or \"strict\"", DeValue::as_str) {
+            None | Some("relaxed") => Ordering::Relaxed,
+            Some("strict") => Ordering::Strict,
             Some(word) => {
-                let nearest = nearest(word, ["relaxed"]);
-                self.report(
-                    at,
-                    &path,
-                    Problem::UnknownWord { word: word.to_owned(), known: "relaxed".into(), nearest },
-                );
+                let nearest = nearest(word, ["relaxed", "strict"]);
+                let problem = Problem::UnknownWord { word: word.to_owned(), known: "relaxed, strict".into(), nearest };
+                self.report(at, &path, problem);
+                Ordering::Relaxed
             }
         }
-        Ordering::Relaxed
     }
 
     fn template(&mut self, entry: (String, Option<&Spanned<DeValue<'_>>>)) -> Option<String> {

@@ -75,7 +75,7 @@ default = "email"
 mandatory = "no"
 max_age = "1 day"
 max_attempts = 0
-ordering = "strict"
+ordering = "strct"
 template = "../secret"
 
 [categories.orders.templates]

@@ -103,6 +103,8 @@ metrics_enum! {
     HeldSeconds = "notilog_held_seconds", Type::Histogram(END_TO_END), ["channel"], "How long a limit held the next notification of a recipient back; not part of any delivery time.";
     InFlight = "notilog_in_flight", Type::Gauge, ["channel"], "Calls to providers under way.";
     Held = "notilog_held_records", Type::Gauge, ["channel", "cause"], "Records held back: behind their recipient's turn, by a tier, a halt or a limit.";
+    StrictWaiting = "notilog_strict_waiting_records", Type::Gauge, ["channel"], "Records of strict order that wait in tiers, the first of each recipient and those behind them.";
+    StrictLost = "notilog_strict_lost_total", Type::Counter, ["channel"], "Records of strict order that never came out of their tier and are not waited for any more.";
     Halted = "notilog_halted", Type::Gauge, ["channel", "provider"], "1 while a provider is left alone after a fault of ours or its own.";
     BreakerChanges = "notilog_breaker_changes_total", Type::Counter, ["channel", "provider", "to"], "Changes of a provider's breaker: open, half_open, reopened, closed.";
     Receipts = "notilog_receipts_total", Type::Counter, ["provider", "state"], "Receipts that providers sent over their own connection (SMPP).";
@@ -260,6 +262,16 @@ pub fn retry_seconds(channel: Channel, state: State) -> Histogram {
 /// Seconds that a limit held a recipient's next notification back.
 pub fn held_seconds(channel: Channel) -> Histogram {
     Metric::HeldSeconds.histogram(&[channel.as_str()])
+}
+
+/// Records of strict order that wait in tiers.
+pub fn strict_waiting(channel: Channel) -> Gauge {
+    Metric::StrictWaiting.gauge(&[channel.as_str()])
+}
+
+/// Records of strict order that are not waited for any more.
+pub fn strict_lost(channel: Channel) -> Counter {
+    Metric::StrictLost.counter(&[channel.as_str()])
 }
 
 /// What a breaker became, as a label.

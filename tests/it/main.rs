@@ -30,6 +30,7 @@ mod router;
 mod secure;
 mod sms;
 mod stand_in;
+mod strict;
 mod support;
 mod suppressions;
 mod table;

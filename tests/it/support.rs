@@ -130,6 +130,7 @@ telemetry.listen = "127.0.0.1:0"
             names.extend([Class::Main, Class::Urgent].map(|class| topics.outbound(channel, class)));
             names.extend(self.config.delivery.tiers.iter().map(|delay| topics.outbound_tier(channel, delay.0)));
             names.push(topics.dlq_outbound(channel));
+            names.push(topics.lanes(channel));
         }
         let spec_of = |name: String| {
             let mut config = std::collections::BTreeMap::new();
@@ -148,7 +149,7 @@ telemetry.listen = "127.0.0.1:0"
                 "notify.suppressions",
                 "notify.receipts",
             ];
-            if tables.iter().any(|table| name.ends_with(table)) {
+            if tables.iter().any(|table| name.ends_with(table)) || name.contains("notify.lanes.") {
                 config.insert("cleanup.policy".to_owned(), "compact".to_owned());
             }
             TopicSpec { name, partitions: PARTITIONS, replication: 1, config }

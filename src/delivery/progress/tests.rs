@@ -59,9 +59,12 @@ fn what_was_completed_beyond_the_position_is_skipped_after_a_restart() {
         progress.complete(offset);
     }
     let mut next = restart(&progress);
+    let foreseen: Vec<bool> = (0..7).map(|offset| next.is_new(offset)).collect();
     let seen: Vec<Take> = (0..7).map(|offset| next.take(offset)).collect();
     use Take::{Done, New};
     assert_eq!(seen, [New, Done, Done, New, Done, New, New]);
+    assert_eq!(foreseen, seen.iter().map(|take| *take == New).collect::<Vec<_>>());
+    assert!((0..7).all(|offset| !next.is_new(offset)), "not twice");
 }
 
 #[test]

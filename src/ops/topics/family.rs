@@ -18,7 +18,6 @@ const EMBEDDED: &[(&str, &str)] = &[
     ("events", include_str!("../../../topics/events.toml")),
     ("inbox", include_str!("../../../topics/inbox.toml")),
     ("inputs", include_str!("../../../topics/inputs.toml")),
-    ("lanes", include_str!("../../../topics/lanes.toml")),
     ("outbound", include_str!("../../../topics/outbound.toml")),
     ("policies", include_str!("../../../topics/policies.toml")),
     ("preferences", include_str!("../../../topics/preferences.toml")),
