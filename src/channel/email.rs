@@ -3,6 +3,7 @@
 //! Invariant: one call hands over at most one mail and says exactly how far it came. The server's texts stay here:
 //! they may quote addresses.
 
+mod attachments;
 mod content;
 mod dkim;
 mod message;
@@ -21,12 +22,13 @@ use lettre::transport::smtp::commands::{Data, Mail, Noop, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use tokio::time::timeout;
 
+use self::attachments::{Attachments, Files};
 use self::content::WholeContent;
 use self::dkim::Signer;
 use self::message::{Envelope, Letterhead};
 use self::outcome::{Failure, Stage, verdict};
 use self::pool::{ConnectError, Leased, Pool, Security, Server, Used, expect, failure};
-use super::{Channel, ConfigProblem, Message, Outcome, Verdict};
+use super::{Channel, ConfigProblem, Content, Message, Outcome, Verdict};
 use crate::config::{self, TlsMode};
 use crate::model::{Channel as ChannelName, Reason};
 use crate::telemetry::clock::Clock;
@@ -34,6 +36,7 @@ use crate::telemetry::clock::Clock;
 /// One SMTP provider.
 pub struct Email {
     letterhead: Letterhead,
+    attachments: Option<Attachments>,
     pool: Pool,
     timeout: Duration,
     clock: Clock,
@@ -61,6 +64,9 @@ impl Email {
         if config.max_connections == 0 {
             note("max_connections", "is 0: nothing could be sent; use 1 or more".to_owned());
         }
+        let attachments = config.attachments.as_ref();
+        let attachments =
+            attachments.and_then(|config_of| Attachments::new(config_of, config.max_connections, &mut problems));
         let (Some(from), Some(reply_to), Some(security), Some(credentials), true) =
             (from, reply_to, security, credentials, problems.is_empty())
         else {
@@ -70,6 +76,7 @@ impl Email {
         let server = Server { host: config.host.clone(), port: config.port, security, credentials, hello };
         Ok(Email {
             letterhead: Letterhead { from, reply_to, unsubscribe_url: config.unsubscribe_url.clone(), dkim },
+            attachments,
             pool: Pool::new(server, config.max_connections),
             timeout: config.timeout.0,
             clock,
@@ -111,6 +118,16 @@ impl Email {
         Ok(())
     }
 
+    /// What is to be attached; where nothing is configured, `attachments` is a word like any other.
+    async fn files(&self, message: &Message) -> Result<Files<'_>, Outcome> {
+        match (&self.attachments, &message.content) {
+            (Some(attachments), Content::Mail { attachments: wanted, .. }) => {
+                attachments.fetch(wanted, || self.clock.now()).await
+            }
+            _ => Ok(Files::default()),
+        }
+    }
+
     fn tidy(&self, result: Result<(), Failure>, leased: Option<Leased>) {
         let state = if result.is_ok() { Used::Cleanly } else { Used::HalfWay };
         if let Some(leased) = leased {
@@ -135,7 +152,11 @@ impl Channel for Email {
     }
 
     async fn deliver(&self, message: &Message) -> Outcome {
-        let envelope = match self.letterhead.write(message, self.clock.now()) {
+        let files = match self.files(message).await {
+            Ok(files) => files,
+            Err(outcome) => return outcome,
+        };
+        let envelope = match self.letterhead.write(message, &files.files, self.clock.now()) {
             Ok(envelope) => envelope,
             Err(result) => return Outcome { result, code: None },
         };

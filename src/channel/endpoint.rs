@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::fmt::rfc2822;
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, Url};
 use tokio::time::timeout;
 
@@ -119,6 +119,11 @@ impl Endpoints {
         Ok(url)
     }
 
+    /// The beginning of a GET of a URL that [`Endpoints::url`] let pass.
+    pub(super) fn get(&self, url: Url) -> RequestBuilder {
+        self.client.get(url)
+    }
+
     /// The beginning of a POST to a URL that [`Endpoints::url`] let pass.
     pub(super) fn post(&self, url: Url) -> RequestBuilder {
         self.client.post(url)
@@ -129,9 +134,51 @@ impl Endpoints {
 pub(super) async fn call(request: RequestBuilder, now: impl Fn() -> Timestamp) -> Result<Answer, Failure> {
     let response = request.send().await.map_err(|error| failure(&error))?;
     let status = response.status().as_u16();
-    let wanted = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let after = wanted.and_then(|value| retry_after(value, now()));
+    let after = header(&response, RETRY_AFTER).and_then(|value| retry_after(value, now()));
     Ok(Answer { status, after, body: beginning(response).await })
+}
+
+/// What came of a GET.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// What `Retry-After` asks for, at most a day.
+    pub(super) after: Option<Duration>,
+    /// What it says to be.
+    pub(super) content_type: Option<String>,
+    /// All of it; none when it is longer than the limit, or the status is no success.
+    pub(super) body: Option<Vec<u8>>,
+}
+
+/// Fetches something of at most `limit` bytes; no more is read.
+pub(super) async fn fetch(
+    request: RequestBuilder,
+    limit: usize,
+    now: impl Fn() -> Timestamp,
+) -> Result<Fetched, Failure> {
+    let response = request.send().await.map_err(|error| failure(&error))?;
+    let status = response.status();
+    let after = header(&response, RETRY_AFTER).and_then(|value| retry_after(value, now()));
+    let content_type = header(&response, CONTENT_TYPE).map(str::to_owned);
+    let body = if status.is_success() { whole(response, limit).await? } else { None };
+    Ok(Fetched { status: status.as_u16(), after, content_type, body })
+}
+
+fn header(response: &Response, name: HeaderName) -> Option<&str> {
+    response.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The body, unless it is longer than the limit.
+async fn whole(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
+        if chunk.len() > limit - body.len() {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
 }
 
 /// `Retry-After` (RFC 9110, section 10.2.3): seconds or an HTTP date, at most a day; a date that has passed, and what

@@ -72,8 +72,17 @@ pub struct EventFacts {
 /// What a template made, by channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// E-mail: a subject, a text part and perhaps an HTML part.
-    Mail { subject: String, text: String, html: Option<String> },
+    /// E-mail.
+    Mail {
+        /// One line.
+        subject: String,
+        /// The text part.
+        text: String,
+        /// The HTML part.
+        html: Option<String>,
+        /// `attachments` of the event's data, as it came; null without.
+        attachments: serde_json::Value,
+    },
     /// Chat-like channels: text, and whether it is HTML.
     Text { text: String, html: bool },
     /// Webhooks: the body as JSON text.
@@ -189,6 +198,13 @@ impl Verdict {
     /// recipient could get it twice.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Verdict::Retry { reason: Reason::Timeout | Reason::Interrupted, .. })
+    }
+
+    /// Whether the provider was asked: not where something to attach could not be had.
+    pub fn is_of_provider(&self) -> bool {
+        use Reason::{AttachmentMissing, AttachmentRefused, AttachmentTooLarge, AttachmentUnavailable};
+        let (Verdict::Reject { reason } | Verdict::Retry { reason, .. }) = self else { return true };
+        !matches!(reason, AttachmentMissing | AttachmentRefused | AttachmentTooLarge | AttachmentUnavailable)
     }
 }
 

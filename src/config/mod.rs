@@ -26,7 +26,7 @@ pub use push::{Apns, Fcm, Push, WebPush};
 pub use receipts::{Hook, HookKind, Mailbox, Receipts};
 pub use sms::{Meaning, Preset, Smpp, Sms, SmsHttp};
 pub use types::{
-    Breaker, Channels, Chat, Config, Delay, Delivery, Dkim, Email, Inbox, Kafka, KafkaCluster, KafkaTopics, LogFormat,
-    Policies, RecipientLimit, Registry, Router, Secret, Source, State, Suppressions, TableMode, Telegram, Telemetry,
-    Templates, TlsMode, TopicSettings, Webhook,
+    Attachments, Breaker, Channels, Chat, Config, Delay, Delivery, Dkim, Email, Inbox, Kafka, KafkaCluster,
+    KafkaTopics, LogFormat, Policies, RecipientLimit, Registry, Router, Secret, Source, State, Suppressions, TableMode,
+    Telegram, Telemetry, Templates, TlsMode, TopicSettings, Webhook,
 };

@@ -217,6 +217,15 @@ const HOOK: &[Key] = &[
 
 const DKIM: &[Key] = &[may("domain", TEXT), must("selector", TEXT), must("key", Shape::Secret)];
 
+const ATTACHMENTS: &[Key] = &[
+    must("bases", Shape::List { of: &Shape::Text(http_url), min: 1 }),
+    may("max_bytes", POSITIVE),
+    may("max_count", POSITIVE),
+    may("timeout", Shape::Delay(1)),
+    may("allow_networks", Shape::List { of: &Shape::Text(network), min: 0 }),
+    may("allow_http", Shape::Flag),
+];
+
 const MAILBOX: &[Key] = &[must("folder", TEXT), must("provider", TEXT), may("poll", Shape::Delay(1))];
 
 const CHANNELS: &[Key] = &[
@@ -237,6 +246,7 @@ const CHANNELS: &[Key] = &[
                 may("timeout", Shape::Delay(1)),
                 may("unsubscribe_url", Shape::Text(https_url)),
                 may("dkim", Shape::List { of: &Shape::Section(DKIM), min: 0 }),
+                may("attachments", Shape::Section(ATTACHMENTS)),
             ],
         }]),
     ),

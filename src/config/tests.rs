@@ -218,7 +218,9 @@ fn everything() -> String {
             (Shape::Delay(_), _) => "\"1s\"".to_owned(),
             (Shape::Choice(words), _) => format!("\"{}\"", words()[0]),
             (_, "bootstrap_servers") => "\"h:1\"".to_owned(),
-            (_, "url" | "api_url" | "callback_url" | "unsubscribe_url") => "\"https://example.org/\"".to_owned(),
+            (_, "url" | "bases" | "api_url" | "callback_url" | "unsubscribe_url") => {
+                "\"https://example.org/\"".to_owned()
+            }
             (_, "from" | "reply_to") => "\"a@example.org\"".to_owned(),
             (_, "allow_networks") => "\"10.0.0.0/8\"".to_owned(),
             (_, "listen") => "\"127.0.0.1:1\"".to_owned(),

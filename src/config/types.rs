@@ -241,6 +241,40 @@ pub struct Email {
     /// Keys that sign every mail; none: the relay signs, or nobody.
     #[serde(default)]
     pub dkim: Vec<Dkim>,
+    /// Where attachments may come from; without it there are none.
+    #[serde(default)]
+    pub attachments: Option<Attachments>,
+}
+
+/// Files that an event's `data.attachments` refers to, fetched when the mail is sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attachments {
+    /// What each URL begins with, a folder each; relative references stand below the first.
+    pub bases: Vec<String>,
+    /// All files of one mail together, before they are encoded.
+    #[serde(default = "ten_megabytes")]
+    pub max_bytes: usize,
+    /// Files of one mail.
+    #[serde(default = "ten_files")]
+    pub max_count: usize,
+    /// For all files of one mail.
+    #[serde(default = "ten_seconds")]
+    pub timeout: Delay,
+    /// Networks (CIDR) that may be called although they are private, loopback or otherwise special.
+    #[serde(default)]
+    pub allow_networks: Vec<String>,
+    /// Whether `http://` URLs are fetched.
+    #[serde(default)]
+    pub allow_http: bool,
+}
+
+fn ten_megabytes() -> usize {
+    10 * 1024 * 1024
+}
+
+fn ten_files() -> usize {
+    10
 }
 
 /// A key that signs mail (DKIM, RFC 6376).

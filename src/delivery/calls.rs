@@ -48,7 +48,7 @@ impl Report {
     /// What it says of the provider; nothing when no call was made.
     pub fn heard(&self) -> Option<Heard> {
         match &self.came {
-            Came::Answered(outcome) => Some(heard(&outcome.result)),
+            Came::Answered(outcome) => outcome.result.is_of_provider().then(|| heard(&outcome.result)),
             Came::Recorded | Came::NotRendered(_) | Came::NotMade => None,
         }
     }
@@ -236,6 +236,19 @@ mod tests {
         let report = report_of(Ok(message("ada@example.org")), steady_now());
         assert_eq!(report.place, (TopicPartition::new("t", 0), 7));
         assert!(matches!(report.came, Came::Answered(Outcome { result: Verdict::Sent { .. }, .. })));
+    }
+
+    #[test]
+    fn what_could_not_be_attached_says_nothing_of_the_provider() {
+        let report = |result| Report {
+            place: (TopicPartition::new("t", 0), 7),
+            came: Came::Answered(Outcome { result, code: None }),
+            took: Duration::ZERO,
+        };
+        let later = |reason| Verdict::Retry { reason, after: None };
+        assert_eq!(report(later(Reason::AttachmentUnavailable)).heard(), None);
+        assert_eq!(report(Verdict::Reject { reason: Reason::AttachmentMissing }).heard(), None);
+        assert!(report(later(Reason::Timeout)).heard().is_some());
     }
 
     #[test]

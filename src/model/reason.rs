@@ -103,6 +103,14 @@ vocabulary! {
         MessageRefused = "message_refused",
         /// The address is in a range that is not allowed.
         AddressForbidden = "address_forbidden",
+        /// A file to attach is not there (any more).
+        AttachmentMissing = "attachment_missing",
+        /// A file to attach may not be fetched, or `attachments` is no list of references.
+        AttachmentRefused = "attachment_refused",
+        /// The files to attach are larger than what is allowed.
+        AttachmentTooLarge = "attachment_too_large",
+        /// A file to attach cannot be had now.
+        AttachmentUnavailable = "attachment_unavailable",
         /// No template of this name for the channel.
         TemplateMissing = "template_missing",
         /// The template does not render with this data.

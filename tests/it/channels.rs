@@ -32,6 +32,7 @@ pub fn email() -> config::Email {
         timeout: Delay(Duration::from_secs(20)),
         unsubscribe_url: Some("https://example.com/u?n={notification_id}&r={recipient}&c={category}".to_owned()),
         dkim: Vec::new(),
+        attachments: None,
     }
 }
 

@@ -1,16 +1,18 @@
-//! Mails as receivers judge them: DKIM signatures by dkimpy.
+//! Mails as receivers judge them: DKIM signatures by dkimpy, attachments by Python's own parser.
 
 use std::path::Path;
+use std::time::Duration;
 
-use notilog::channel::{self, Message};
-use notilog::config::{self, Channels, Dkim, Secret};
-use notilog::model::Channel as Name;
+use notilog::channel::{self, Message, Verdict};
+use notilog::config::{self, Channels, Delay, Dkim, Secret};
+use notilog::model::{Channel as Name, Reason};
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::channels::{email, email_channel, order};
+use crate::delivery::{FAST, Someone, policy, statuses};
 use crate::stand_in::{StandIn, for_tests, unique};
-use crate::support::script_by;
+use crate::support::{World, script, script_by, with};
 
 /// Keys, and what DNS says of them at `rsa` and `ed` below the domain.
 struct Keys {
@@ -64,7 +66,8 @@ fn message() -> Message {
 
 fn plain(mut message: Message) -> Message {
     let text = "Hello \t world  \r\n\r\n.\r\n..two\r\n\r\n\r\n".to_owned();
-    message.content = channel::Content::Mail { subject: "  Hello   there ".to_owned(), text, html: None };
+    message.content =
+        channel::Content::Mail { subject: "  Hello   there ".to_owned(), text, html: None, attachments: Value::Null };
     message
 }
 
@@ -100,7 +103,7 @@ async fn a_domain_of_its_own_signs_where_it_is_told_to() {
 /// What a relay, or somebody, did to a mail on its way.
 type Change = fn(&str) -> String;
 
-fn with(mail: &str, header: &str) -> String {
+fn with_header(mail: &str, header: &str) -> String {
     mail.replacen("\r\nSubject:", &format!("\r\n{header}\r\nSubject:"), 1)
 }
 
@@ -124,11 +127,11 @@ const CHANGES: &[(&str, Change, bool)] = &[
     ("another type", |mail| mail.replacen("multipart/alternative", "multipart/mixed", 1), true),
     ("no mime", |mail| without(mail, "MIME-Version"), true),
     ("a second sender", |mail| format!("From: Bank <bank@example.com>\r\n{mail}"), true),
-    ("a second sender below", |mail| with(mail, "From: Bank <bank@example.com>"), true),
+    ("a second sender below", |mail| with_header(mail, "From: Bank <bank@example.com>"), true),
     ("a second subject", |mail| format!("Subject: Pay at once\r\n{mail}"), true),
-    ("a copy to somebody", |mail| with(mail, "Cc: eve@example.org"), true),
+    ("a copy to somebody", |mail| with_header(mail, "Cc: eve@example.org"), true),
     ("a second type", |mail| format!("Content-Type: text/html\r\n{mail}"), true),
-    ("a header of a relay", |mail| with(mail, "X-Spam-Score: 0"), false),
+    ("a header of a relay", |mail| with_header(mail, "X-Spam-Score: 0"), false),
     ("received", |mail| format!("Received: by mx.example.net\r\n{mail}"), false),
     ("another fold", |mail| mail.replacen("Auto-Submitted: ", "auto-submitted:\r\n\t ", 1), false),
     ("space at the end of lines", |mail| format!("{}\r\n\r\n", mail.replace("--\r\n", "-- \t\r\n")), false),
@@ -187,4 +190,130 @@ async fn two_keys_of_one_name_are_refused() {
         problems.to_string(),
         "channels.email.dkim[1].selector: is given to two keys at rsa._domainkey.example.com; DNS has one for each name"
     );
+}
+
+/// A folder of the HTTP stand-in that no other test uses.
+struct Folder {
+    path: String,
+}
+
+impl Folder {
+    fn new() -> Self {
+        Folder { path: format!("/{}/", unique()) }
+    }
+
+    fn base(&self) -> String {
+        format!("{}{}", StandIn::webhook().base, self.path)
+    }
+
+    async fn answers(&self, name: &str, answer: Value) {
+        let script = json!({"path": format!("{}{name}", self.path), "answers": [answer]});
+        StandIn::webhook().script("/_script", script).await;
+    }
+
+    fn config(&self) -> config::Email {
+        let attachments = config::Attachments {
+            bases: vec![self.base()],
+            max_bytes: 100_000,
+            max_count: 3,
+            timeout: Delay(Duration::from_secs(10)),
+            allow_networks: vec!["127.0.0.0/8".to_owned()],
+            allow_http: true,
+        };
+        config::Email { attachments: Some(attachments), ..email() }
+    }
+}
+
+fn with_attachments(mut message: Message, wanted: Value) -> Message {
+    let channel::Content::Mail { attachments, .. } = &mut message.content else { panic!("not a mail") };
+    *attachments = wanted;
+    message
+}
+
+#[rstest]
+#[case::text_and_html(message(), &["text/plain", "text/html"])]
+#[case::text_alone(plain(message()), &["text/plain"])]
+#[tokio::test]
+async fn a_mail_program_reads_what_is_attached(#[case] message: Message, #[case] before: &[&str]) {
+    let (folder, keys) = (Folder::new(), Keys::make("example.com").await);
+    let long = "zeile mit ümlaut\n.\nno end of line ".repeat(400);
+    let pdf = json!({"status": 200, "headers": {"Content-Type": "application/pdf"}, "body": long});
+    folder.answers("a.pdf", pdf).await;
+    folder.answers("b", json!({"status": 200, "headers": {"Content-Type": "text/html"}, "body": "<p>hi"})).await;
+    let wanted = json!([
+        {"href": "a.pdf?token=secret", "name": "Rechnung – März 2026.pdf"},
+        {"href": format!("{}b", folder.base()), "name": "../b.csv", "type": "text/csv; charset=utf-8"},
+    ]);
+    let config = config::Email { dkim: keys.both().dkim, ..folder.config() };
+    let raw = sent(config, &with_attachments(message, wanted)).await;
+    assert!(!raw.contains("token=secret"));
+    assert_eq!(keys.judge(std::slice::from_ref(&raw)).await, [["pass", "pass"]]);
+    let read: Value = serde_json::from_str(&script("mail_parts.py", &[], raw).await).unwrap();
+    assert_eq!(read["type"], "multipart/mixed");
+    let leaves = read["leaves"].as_array().unwrap();
+    let types: Vec<&str> = leaves.iter().map(|leaf| leaf["type"].as_str().unwrap()).collect();
+    assert_eq!(types, [before, &["application/pdf", "text/csv"]].concat());
+    assert!(leaves.iter().all(|leaf| leaf["defects"] == json!([])), "{leaves:#?}");
+    let [.., first, second] = &leaves[..] else { panic!("{leaves:#?}") };
+    assert_eq!((&first["filename"], &first["text"]), (&json!("Rechnung – März 2026.pdf"), &json!(long)));
+    assert_eq!((&second["filename"], &second["text"]), (&json!("_b.csv"), &json!("<p>hi")));
+    assert!([first, second].iter().all(|leaf| leaf["disposition"] == "attachment"));
+}
+
+#[rstest]
+#[case::not_there(json!(404), Verdict::Reject { reason: Reason::AttachmentMissing }, "http_404")]
+#[case::gone(json!(410), Verdict::Reject { reason: Reason::AttachmentMissing }, "http_410")]
+#[case::not_allowed(json!(403), Verdict::Reject { reason: Reason::AttachmentRefused }, "http_403")]
+#[case::moved(
+    json!({"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}}),
+    Verdict::Reject { reason: Reason::AttachmentRefused },
+    "http_302"
+)]
+#[case::too_large(
+    json!({"status": 200, "body": "x".repeat(100_001)}),
+    Verdict::Reject { reason: Reason::AttachmentTooLarge },
+    "http_200"
+)]
+#[case::busy(
+    json!({"status": 503, "retry_after": 30}),
+    Verdict::Retry { reason: Reason::AttachmentUnavailable, after: Some(Duration::from_secs(30)) },
+    "http_503"
+)]
+#[case::broken(json!("disconnect"), Verdict::Retry { reason: Reason::AttachmentUnavailable, after: None }, "")]
+#[tokio::test]
+async fn a_mail_without_its_attachment_does_not_leave(
+    #[case] answer: Value,
+    #[case] expected: Verdict,
+    #[case] code: &str,
+) {
+    let folder = Folder::new();
+    folder.answers("a", answer).await;
+    let message = with_attachments(message(), json!([{"href": "a", "name": "a.pdf"}]));
+    let outcome = email_channel(folder.config()).deliver(&message).await;
+    assert_eq!((outcome.result, outcome.code.unwrap_or_default().as_str()), (expected, code));
+    assert!(StandIn::smtp().list("/messages", &[("address", &message.address)]).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_status_says_why_and_not_from_where() {
+    let (world, ada, folder) = (World::new("attachments", FAST).await, Someone::new(), Folder::new());
+    folder.answers("there", json!({"status": 200, "body": "content"})).await;
+    folder.answers("gone", json!(404)).await;
+    let providers = channel::build(&Channels { email: vec![folder.config().into()], ..Channels::default() }).unwrap();
+    let delivery = world.deliver(policy(), providers).await.unwrap();
+    for (event, name) in [("e-1", "there"), ("e-2", "gone")] {
+        let href = format!("{name}?token=secret");
+        let data = json!({"title": "Invoice", "text": "x", "attachments": [{"href": href, "name": "a.pdf"}]});
+        ada.send(&world, with(ada.outbound(event), json!({"data": data.to_string()}))).await;
+    }
+    let sent = statuses(&world, &ada.id("e-1"), 1).await;
+    let failed = statuses(&world, &ada.id("e-2"), 1).await;
+    delivery.stop().await.unwrap();
+    assert_eq!((&sent[0]["state"], &sent[0]["reason"]), (&json!("SENT"), &json!("accepted")));
+    let told = (&failed[0]["state"], &failed[0]["reason"], &failed[0]["code"]);
+    assert_eq!(told, (&json!("FAILED"), &json!("attachment_missing"), &json!("http_404")));
+    assert!(!format!("{sent:?}{failed:?}").contains("secret"));
+    let mails = ada.mails().await;
+    assert_eq!(mails.len(), 1);
+    assert!(mails[0]["raw"].as_str().unwrap().contains("filename=\"a.pdf\""), "{}", mails[0]["raw"]);
 }

@@ -145,7 +145,8 @@ async fn nothing_to_say_is_not_said() {
     let chat = Chat::new(&config(), Clock::system()).unwrap();
     let outcome = chat.deliver(&message("slack:http://127.0.0.1:1/", " \n")).await;
     assert_eq!(outcome, Outcome { result: Verdict::Reject { reason: Reason::MessageRefused }, code: None });
-    let mail = Content::Mail { subject: "x".to_owned(), text: "x".to_owned(), html: None };
+    let (subject, text) = ("x".to_owned(), "x".to_owned());
+    let mail = Content::Mail { subject, text, html: None, attachments: serde_json::Value::Null };
     let outcome = chat.deliver(&Message { content: mail, ..message("slack:http://127.0.0.1:1/", "") }).await;
     assert_eq!(outcome, Outcome { result: Verdict::Reject { reason: Reason::TemplateFailed }, code: None });
 }

@@ -4,11 +4,12 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart, SinglePart};
+use lettre::message::header::{ContentDisposition, ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message as Mail};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::attachments::File;
 use super::dkim::Signer;
 use crate::channel::{Content, Message, Verdict, halt, reject};
 use crate::model::{Reason, RecipientKey, Timestamp};
@@ -38,13 +39,13 @@ pub(super) struct Envelope {
 }
 
 impl Letterhead {
-    /// Writes the mail.
+    /// Writes the mail, with these files attached.
     ///
     /// # Errors
     /// Reject, [`Reason::AddressRefused`] when the address is none, [`Reason::TemplateFailed`] when the content is not a
     /// mail's, or cannot be one. Halt when it cannot be signed: nothing leaves unsigned that should be.
-    pub(super) fn write(&self, message: &Message, now: Timestamp) -> Result<Envelope, Verdict> {
-        let Content::Mail { subject, text, html } = &message.content else {
+    pub(super) fn write(&self, message: &Message, files: &[File], now: Timestamp) -> Result<Envelope, Verdict> {
+        let Content::Mail { subject, text, html, .. } = &message.content else {
             return Err(reject(Reason::TemplateFailed));
         };
         let to = address(&message.address).ok_or(reject(Reason::AddressRefused))?;
@@ -66,9 +67,10 @@ impl Letterhead {
                 .raw_header(unfolded("List-Unsubscribe", format!("<{url}>")))
                 .raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
         }
-        let written = match html {
-            Some(html) => mail.multipart(alternative(text, html)),
-            None => mail.singlepart(part(ContentType::TEXT_PLAIN, text)),
+        let written = match (html, files) {
+            (Some(html), []) => mail.multipart(alternative(text, html)),
+            (None, []) => mail.singlepart(part(ContentType::TEXT_PLAIN, text)),
+            (html, files) => mail.multipart(mixed(text, html.as_deref(), files)),
         };
         let bytes = self.signed(written.map_err(|_| reject(Reason::TemplateFailed))?.formatted(), now)?;
         Ok(Envelope { from: self.from.email.clone(), to, message_id, bytes })
@@ -101,6 +103,32 @@ fn alternative(text: &str, html: &str) -> MultiPart {
         .boundary(random::uuid().simple().to_string())
         .singlepart(part(ContentType::TEXT_PLAIN, text))
         .singlepart(part(ContentType::TEXT_HTML, html))
+}
+
+/// What is read, and the files below it.
+fn mixed(text: &str, html: Option<&str>, files: &[File]) -> MultiPart {
+    let mixed = MultiPart::mixed().boundary(random::uuid().simple().to_string());
+    let mixed = match html {
+        Some(html) => mixed.multipart(alternative(text, html)),
+        None => mixed.singlepart(part(ContentType::TEXT_PLAIN, text)),
+    };
+    files.iter().fold(mixed, |mixed, file| mixed.singlepart(attached(file)))
+}
+
+/// In base64, whatever it is: no line of it is too long, and no line end in it is one of the mail's.
+fn attached(file: &File) -> SinglePart {
+    SinglePart::builder()
+        .header(file.kind.clone())
+        .header(ContentDisposition::attachment(&file.name))
+        .header(ContentTransferEncoding::Base64)
+        .body(Body::dangerous_pre_encoded(base64_lines(&file.bytes), ContentTransferEncoding::Base64))
+}
+
+/// Lines of 76 characters (RFC 2045, section 6.8).
+fn base64_lines(bytes: &[u8]) -> Vec<u8> {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+    text.as_bytes().chunks(76).collect::<Vec<_>>().join(&b"\r\n"[..])
 }
 
 fn part(kind: ContentType, body: &str) -> SinglePart {
@@ -157,6 +185,7 @@ mod tests {
                 subject: subject.to_owned(),
                 text: text.to_owned(),
                 html: html.map(str::to_owned),
+                attachments: serde_json::Value::Null,
             },
             traceparent: Some("00-1-2-01".to_owned()),
             event: EventFacts {
@@ -169,7 +198,7 @@ mod tests {
     }
 
     fn written(letterhead: &Letterhead, message: &Message) -> String {
-        let envelope = letterhead.write(message, Timestamp(1_795_000_000_000)).unwrap();
+        let envelope = letterhead.write(message, &[], Timestamp(1_795_000_000_000)).unwrap();
         String::from_utf8(envelope.bytes).unwrap()
     }
 
@@ -218,7 +247,7 @@ mod tests {
     #[test]
     fn content_of_another_channel_is_not_a_mail() {
         let message = Message { content: Content::Json("{}".to_owned()), ..message("", "", None) };
-        assert_eq!(letterhead().write(&message, Timestamp(0)).unwrap_err(), reject(Reason::TemplateFailed));
+        assert_eq!(letterhead().write(&message, &[], Timestamp(0)).unwrap_err(), reject(Reason::TemplateFailed));
     }
 
     proptest! {
@@ -235,7 +264,7 @@ mod tests {
 
         #[test]
         fn every_line_fits_into_smtp(subject in "\\PC{0,500}", text in "(\\PC|\n){0,3000}") {
-            let envelope = letterhead().write(&message(&subject, &text, Some(&text)), Timestamp(0)).unwrap();
+            let envelope = letterhead().write(&message(&subject, &text, Some(&text)), &[], Timestamp(0)).unwrap();
             // RFC 5321, section 4.5.3.1.6: 1000 octets with CRLF; and no bare CR or LF.
             let mail = String::from_utf8(envelope.bytes).unwrap();
             for line in mail.split("\r\n") {

@@ -120,6 +120,7 @@ fn config(port: u16) -> config::Email {
         timeout: Delay(Duration::from_secs(20)),
         unsubscribe_url: None,
         dkim: Vec::new(),
+        attachments: None,
     }
 }
 
@@ -131,7 +132,12 @@ fn mail_to(address: &str) -> Message {
     Message {
         id: Uuid::from_u128(7),
         address: address.to_owned(),
-        content: Content::Mail { subject: "Hello".to_owned(), text: "Hello".to_owned(), html: None },
+        content: Content::Mail {
+            subject: "Hello".to_owned(),
+            text: "Hello".to_owned(),
+            html: None,
+            attachments: serde_json::Value::Null,
+        },
         traceparent: None,
         event: EventFacts::default(),
     }

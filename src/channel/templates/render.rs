@@ -66,7 +66,11 @@ pub(super) fn render(
         .find_map(|tag| locales.get_key_value(&tag))
         .ok_or_else(missing)?;
     let root = Value::from(Serde(root(context, &data, locale::of_text(locale, tag))));
-    message(templates, parts, &root)
+    let mut content = message(templates, parts, &root)?;
+    if let Content::Mail { attachments, .. } = &mut content {
+        *attachments = data.get("attachments").cloned().unwrap_or_default();
+    }
+    Ok(content)
 }
 
 fn message(templates: &Templates, parts: &Parts, root: &Value) -> Result<Content, RenderError> {
@@ -75,6 +79,7 @@ fn message(templates: &Templates, parts: &Parts, root: &Value) -> Result<Content
             subject: one_line(&file(templates, subject, root)?),
             text: file(templates, text, root)?,
             html: html.as_ref().map(|html| file(templates, html, root)).transpose()?,
+            attachments: serde_json::Value::Null,
         }),
         Parts::Text { file: name, html } => {
             Ok(Content::Text { text: file(templates, name, root)?.trim().to_owned(), html: *html })

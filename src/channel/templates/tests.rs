@@ -103,7 +103,7 @@ fn html_escapes_and_text_does_not() {
         ("t/en/email.html", "<p>{{ data.x }}</p>"),
     ]);
     let content = render(&templates, Channel::Email, "t", "en", r#"{"x": "<b>&'/\"\n\rBcc: me"}"#).unwrap();
-    let Content::Mail { subject, text, html } = content else { panic!("not a mail") };
+    let Content::Mail { subject, text, html, .. } = content else { panic!("not a mail") };
     assert_eq!(subject, "<b>&'/\" Bcc: me", "a subject is one line");
     assert_eq!(text, "<b>&'/\"\n\rBcc: me");
     assert_eq!(html.unwrap(), "<p>&lt;b&gt;&amp;&#39;/&quot;\n\rBcc: me</p>");
