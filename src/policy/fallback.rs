@@ -19,6 +19,9 @@ const KEYS: [&str; 2] = ["channel", "after"];
 /// Nothing is seen faster.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// For so long what may follow is kept in Kafka (`topics/receipts.toml`) in any case.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 impl File<'_> {
     /// Reads the steps; those that are wrong are reported and left out.
     pub(super) fn fallback(&mut self, (path, value): (String, Option<&Spanned<DeValue<'_>>>)) -> Vec<FallbackStep> {
@@ -75,7 +78,8 @@ impl File<'_> {
         let text = self.optional((path.clone(), Some(value)), "a duration like \"5m\"", DeValue::as_str)?;
         let problem = match parse_delay(text) {
             _ if first => "the first step goes at once: leave `after` out".to_owned(),
-            Ok(after) if after >= SHORTEST => return Some(after),
+            Ok(after) if after >= SHORTEST && after <= LONGEST => return Some(after),
+            Ok(after) if after > LONGEST => format!("nobody waits so long: write at most {}", format_delay(LONGEST)),
             Ok(_) => format!("nothing is seen so soon: write at least {}", format_delay(SHORTEST)),
             Err(wrong) => wrong,
         };

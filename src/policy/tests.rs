@@ -133,6 +133,7 @@ fn a_chain_has_its_order_and_is_part_of_the_version() {
 #[case(r#"[{ channel = "push" }, { channel = "sms" }]"#, "fallback[1].after: missing")]
 #[case(r#"[{ channel = "push", after = "1m" }, { channel = "sms", after = "5m" }]"#, "the first step goes at once")]
 #[case(r#"[{ channel = "push" }, { channel = "sms", after = "0s" }]"#, "nothing is seen so soon: write at least 1s")]
+#[case(r#"[{ channel = "push" }, { channel = "sms", after = "8d" }]"#, "nobody waits so long: write at most 7d")]
 #[case(r#"[{ channel = "push" }, { channel = "sms", after = "soon" }]"#, "`soon` is not a duration")]
 #[case(r#"[{ channel = "push" }, { channel = "sms", after = 5 }]"#, "expected a duration like \"5m\", found integer")]
 #[case(r#"[{ channel = "push" }, { channel = "smss", after = "5m" }]"#, "did you mean `sms`?")]

@@ -217,13 +217,18 @@ telemetry.listen = "127.0.0.1:0"
 
     /// Starts the receipts role in this process and waits until it is ready.
     pub async fn receipts(&self) -> Running {
+        self.receipts_by(Clock::system()).await
+    }
+
+    /// [`World::receipts`] by another clock.
+    pub async fn receipts_by(&self, clock: Clock) -> Running {
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
         let registry = Registry::new(&self.config.registry).unwrap();
         let setup = notilog::receipts::Setup {
             config: Arc::clone(&self.config),
             schemas: Arc::new(RegistrySchemas::new(registry, tokio::runtime::Handle::current())),
             writer_ids: writer_ids(&self.config).await,
-            clock: Clock::system(),
+            clock,
             readiness: readiness.clone(),
             stop: stop.clone(),
         };

@@ -120,7 +120,8 @@ fn decode(value: &[u8], records: &mut Records) -> Result<(&'static str, Value), 
 
 /// What may tell where someone is reached or what they are told.
 fn mask(value: &mut Value) {
-    const PERSONAL: &[&str] = &["address", "data", "label"];
+    // `outbound`: a whole notification within a receipt.
+    const PERSONAL: &[&str] = &["address", "data", "label", "outbound"];
     match value {
         Value::Object(map) => {
             for (key, value) in map {
