@@ -43,7 +43,7 @@ impl Mail {
             "event_time": now(), "tenant": "default", "user_id": self.user, "category": "orders",
             "priority": "NORMAL", "channel": "email", "address": self.address, "locale": "en",
             "timezone": "Europe/Berlin", "template": "message", "data": "{\"title\":\"Shipped\",\"text\":\"On its way\"}",
-            "collapse_key": null, "not_before": null, "expires_at": null, "decided_at": now(), "policy_version": "v",
+            "collapse_key": null, "not_before": null, "expires_at": null, "decided_at": now() + 600_000, "policy_version": "v",
             "replay_id": null, "siblings": [], "fallback": [],
         }})
     }
