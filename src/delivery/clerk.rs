@@ -93,6 +93,8 @@ pub struct Clerk {
     failing: Failing,
     newest: Newest,
     lines: Lines,
+    /// Some category is of strict order.
+    keeps_order: bool,
 }
 
 impl Clerk {
@@ -101,7 +103,8 @@ impl Clerk {
         let failing = Failing::new(rules.disable_after);
         let lines = Lines::new(rules.destinations.tiers.iter().copied().max().unwrap_or_default());
         let (preferences, newest) = (Vec::new(), Newest::default());
-        Clerk { rules, table, records, encoders, clock, preferences, failing, newest, lines }
+        let keeps_order = rules.policy.any_strict();
+        Clerk { rules, table, records, encoders, clock, preferences, failing, newest, lines, keeps_order }
     }
 
     /// Reads a record's headers.

@@ -14,12 +14,12 @@ use crate::wire::WireError;
 impl Clerk {
     /// Whether some category is of strict order.
     pub fn keeps_order(&self) -> bool {
-        self.rules.policy.any_strict()
+        self.keeps_order
     }
 
     /// A partition of first attempts begins at the group's offset.
     pub fn begins(&mut self, partition: i32, class: Class, committed: Option<i64>) {
-        if self.keeps_order() {
+        if self.keeps_order {
             self.lines.begins(partition, class, committed.unwrap_or(0));
         }
     }
@@ -36,7 +36,7 @@ impl Clerk {
 
     /// A record of a topic of first attempts was read.
     pub fn saw(&mut self, record: &OwnedRecord, class: Class) {
-        if self.keeps_order() {
+        if self.keeps_order {
             self.lines.saw(record.partition.partition, class, record.offset);
         }
     }
@@ -44,7 +44,7 @@ impl Clerk {
     /// Finds a new record's place in its line, if it is of strict order. One that has a place and is of strict order no
     /// more leaves its line: nobody waits for it.
     pub fn find_place(&mut self, work: &mut Work) {
-        if !self.keeps_order() && work.headers.lane_seq.is_none() {
+        if !self.keeps_order && work.headers.lane_seq.is_none() {
             return;
         }
         let rules = Arc::clone(&self.rules);

@@ -301,6 +301,12 @@ impl Model {
         let item = self.queues[owner].pop_front().unwrap();
         let key = key(owner);
         let spot = Spot { partition: 0, key: &key, class: Class::Main, seq: item.seq };
+        // Whatever ends without a call ends where it stands.
+        if outcome == Outcome::Failed {
+            self.ended.insert(item.number);
+            self.lines.conclude(&spot);
+            return self.completed.push((item, false));
+        }
         if self.lines.gate(&spot, NOW) != Gate::Open || outcome == Outcome::Retry {
             self.lines.park(&spot, NOW);
             return self.completed.push((item, true));
