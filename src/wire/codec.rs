@@ -80,6 +80,9 @@ impl Encoders {
     pub fn encode<'a, R: Record<'a>>(&mut self, value: &R, out: &mut Vec<u8>) -> Result<(), WireError> {
         let start = out.len();
         begin(self.ids.get(R::TYPE), out);
+        if value.put(out) {
+            return Ok(());
+        }
         let mut state = SerializerState::from_writer(&mut *out, &mut self.configs[R::TYPE as usize]);
         let result = value.serialize(state.serializer());
         drop(state);

@@ -6,6 +6,7 @@
 
 mod bounds;
 mod codec;
+mod direct;
 mod error;
 mod frame;
 mod headers;
@@ -16,6 +17,7 @@ mod samples;
 mod schemas;
 
 pub use codec::{Encoders, WriterIds, decode};
+pub use direct::Direct;
 pub use error::{Blame, WireError};
 pub use frame::{SchemaId, split};
 pub use headers::{DlqHeaders, HeaderError, HeaderFault, Origin, ReplayHeaders, TierHeaders, TraceParent, names};

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use serde_avro_fast::Schema;
 
+use super::Direct;
 use crate::model::{
     Decision, DeliveryStatus, Event, InboxItem, InboxState, Outbound, Preferences, Receipt, SentMessage, Suppression,
 };
@@ -111,7 +112,7 @@ impl std::fmt::Display for RecordType {
 }
 
 /// A model type that has a schema; `'a` is the life of the bytes it borrows from.
-pub trait Record<'a>: Deserialize<'a> + Serialize {
+pub trait Record<'a>: Deserialize<'a> + Serialize + Direct<'a> {
     /// Which record it is.
     const TYPE: RecordType;
 }

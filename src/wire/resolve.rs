@@ -20,6 +20,8 @@ pub(super) struct Resolved {
     pub schema: Schema,
     /// Why it cannot be read, when it is a record of ours by name only.
     pub incompatible: Option<String>,
+    /// Whether its data are laid out as those of our own schema.
+    pub own_layout: bool,
 }
 
 /// Makes a writer's schema ready.
@@ -34,11 +36,16 @@ pub(super) fn resolve(text: &str, references: &[String]) -> Result<Resolved, Str
     let name = root.name.fully_qualified_name().to_owned();
     check_work(&writer)?;
     let mut renamed = Vec::new();
-    let incompatible = RecordType::from_name(&name).and_then(|record| {
-        let reader = parse(record.schema_text(), &[]).expect("the embedded schemas are parsed by every test run");
-        let mut comparison = Comparison { reader: &reader, writer: &writer, renamed: &mut renamed };
+    let own = |record: RecordType| {
+        parse(record.schema_text(), &[]).expect("the embedded schemas are parsed by every test run")
+    };
+    let reader = RecordType::from_name(&name).map(own);
+    let incompatible = reader.as_ref().and_then(|reader| {
+        let mut comparison = Comparison { reader, writer: &writer, renamed: &mut renamed };
         comparison.compare(SchemaKey::root(), SchemaKey::root(), "").err()
     });
+    let own_layout = incompatible.is_none()
+        && reader.is_some_and(|reader| is_laid_out_alike(&reader, SchemaKey::root(), &writer, SchemaKey::root()));
     for (index, node) in writer.nodes_mut().iter_mut().enumerate() {
         // Only milliseconds mean something to the model; all else is read as the type beneath.
         node.logical_type = node.logical_type.take().filter(|logical| matches!(logical, LogicalType::TimestampMillis));
@@ -49,7 +56,7 @@ pub(super) fn resolve(text: &str, references: &[String]) -> Result<Resolved, Str
         }
     }
     let schema = writer.freeze().map_err(|error| error.to_string())?;
-    Ok(Resolved { name, schema, incompatible })
+    Ok(Resolved { name, schema, incompatible, own_layout })
 }
 
 fn parse(text: &str, references: &[String]) -> Result<SchemaMut, String> {
@@ -132,6 +139,32 @@ impl Comparison<'_> {
             }),
             (ours, theirs) => Err(format!("`{path}` is {}, where {} is read", describe(theirs), describe(ours))),
         }
+    }
+}
+
+/// Whether the data of both nodes are the same bytes for the same fields. Ends because our schemas do, whatever theirs
+/// refer to.
+fn is_laid_out_alike(one: &SchemaMut, at: SchemaKey, other: &SchemaMut, there: SchemaKey) -> bool {
+    let alike = |at, there| is_laid_out_alike(one, at, other, there);
+    match (&one[at].type_, &other[there].type_) {
+        (RegularType::Null, RegularType::Null)
+        | (RegularType::Boolean, RegularType::Boolean)
+        | (RegularType::Int, RegularType::Int)
+        | (RegularType::Long, RegularType::Long)
+        | (RegularType::String, RegularType::String) => true,
+        (RegularType::Array(one), RegularType::Array(other)) => alike(one.items, other.items),
+        (RegularType::Map(one), RegularType::Map(other)) => alike(one.values, other.values),
+        (RegularType::Enum(one), RegularType::Enum(other)) => one.symbols == other.symbols,
+        (RegularType::Union(one), RegularType::Union(other)) => {
+            let mut variants = one.variants.iter().zip(&other.variants);
+            one.variants.len() == other.variants.len() && variants.all(|(at, there)| alike(*at, *there))
+        }
+        (RegularType::Record(one), RegularType::Record(other)) => {
+            let mut fields = one.fields.iter().zip(&other.fields);
+            one.fields.len() == other.fields.len()
+                && fields.all(|(one, other)| one.name == other.name && alike(one.type_, other.type_))
+        }
+        _ => false,
     }
 }
 

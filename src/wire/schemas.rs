@@ -53,8 +53,8 @@ pub struct WriterSchema {
 
 /// How records of a writer's schema are read.
 enum Reading {
-    /// With this form of the writer's schema, into the model.
-    As(RecordType, Schema),
+    /// With this form of the writer's schema, into the model; without it, where that is laid out as ours.
+    As { record: RecordType, schema: Schema, own_layout: bool },
     /// Not at all: it differs from ours in a way that has no answer.
     Incompatible(RecordType, String),
     /// It is no record of ours.
@@ -72,7 +72,7 @@ impl WriterSchema {
         let reading = match (RecordType::from_name(&resolved.name), resolved.incompatible) {
             (None, _) => Reading::Foreign,
             (Some(record), Some(why)) => Reading::Incompatible(record, why),
-            (Some(record), None) => Reading::As(record, resolved.schema),
+            (Some(record), None) => Reading::As { record, schema: resolved.schema, own_layout: resolved.own_layout },
         };
         Ok(WriterSchema { name: resolved.name, reading })
     }
@@ -93,7 +93,10 @@ impl WriterSchema {
     /// See [`WireError`]; never [`WireError::Schema`].
     pub fn read<'a, R: Record<'a>>(&self, datum: &'a [u8]) -> Result<R, WireError> {
         match &self.reading {
-            Reading::As(record, schema) if *record == R::TYPE => decode(schema, datum),
+            Reading::As { record, schema, own_layout } if *record == R::TYPE => {
+                let directly = if *own_layout { R::take(datum) } else { None };
+                directly.map_or_else(|| decode(schema, datum), Ok)
+            }
             Reading::Incompatible(record, why) if *record == R::TYPE => {
                 Err(WireError::Incompatible { record: *record, why: why.clone() })
             }

@@ -195,9 +195,10 @@ final class Route implements Processor<byte[], byte[], byte[], byte[]> {
     out.writeLong(now);
     out.writeString(policyVersion);
     out.writeIndex(0);
-    // No siblings, no fallback: each channel has one endpoint.
+    // No siblings, no fallback, and it is none itself: each channel has one endpoint, and no category falls back.
     empty(out);
     empty(out);
+    out.writeIndex(0);
   }
 
   private void decision(BinaryEncoder out, long now) throws IOException {
