@@ -1,7 +1,6 @@
 //! The rules of all time zones, read once, so that the chain neither locks nor reads files.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 /// Every IANA time zone by name. Built at start (a few milliseconds, about 2 MB); a process sees new rules when it

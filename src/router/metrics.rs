@@ -1,7 +1,8 @@
 //! The router's numbers: handles registered once, so that counting costs no look-up by name.
 
-use std::collections::HashMap;
 use std::time::Duration;
+
+use hashbrown::HashMap;
 
 use crate::model::{Channel, Class, Reason, Verdict};
 use crate::telemetry::metrics::{
