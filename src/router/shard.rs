@@ -56,6 +56,12 @@ const DRY: Duration = Duration::from_millis(5);
 /// How often the held heads of event tiers are looked at, and the group served while routing waits for long.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// Records that are taken at most before the clock, the tables and all else are looked at again.
+const TURN: usize = 64;
+
+/// A turn that wrote so many records is over, however few it took.
+const TURN_OUTPUTS: u64 = 512;
+
 /// So long the table may keep routing waiting before the group is served meanwhile.
 const SERVE_AFTER: Duration = Duration::from_secs(2);
 
@@ -104,6 +110,17 @@ enum Stage {
     Gone,
     Ready(TransactionalProducer),
     Open(Transaction),
+}
+
+/// What a poll gave.
+#[derive(PartialEq, Eq)]
+enum Stepped {
+    /// A record, which is done with.
+    Took,
+    /// Nothing.
+    Idle,
+    /// Something after which all has to be looked at anew.
+    Turned,
 }
 
 /// A shard at work.
@@ -159,69 +176,99 @@ impl Running {
             if !self.wait_for_table()? {
                 break;
             }
-            self.step()?;
-            self.take_due()?;
+            self.turn()?;
+            let now = steady_now();
+            self.take_due(now)?;
             self.place()?;
-            self.follow_holds()?;
+            self.follow_holds(now)?;
             self.follow_table()?;
-            if self.is_full() {
+            if self.is_full(now) {
                 self.commit()?;
             }
         }
         Ok(())
     }
 
-    /// One poll and what follows from it.
-    fn step(&mut self) -> Result<(), ShardEnd> {
-        let timeout = poll_timeout(self.batch.opened(), steady_now(), self.shard.commit_interval, IDLE, DRY);
+    /// Waits for a record, and takes those that are there already with it.
+    fn turn(&mut self) -> Result<(), ShardEnd> {
+        let now = steady_now();
+        let timeout = poll_timeout(self.batch.opened(), now, self.shard.commit_interval, IDLE, DRY);
+        let outputs = self.outputs();
+        match self.step(timeout, now)? {
+            Stepped::Took => {}
+            Stepped::Idle => return self.commit(),
+            Stepped::Turned => return Ok(()),
+        }
+        for _ in 1..TURN {
+            let wrote = self.outputs().saturating_sub(outputs);
+            if self.is_full_of_records() || wrote >= TURN_OUTPUTS || self.step(Duration::ZERO, now)? != Stepped::Took {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records that the open transaction holds.
+    fn outputs(&self) -> u64 {
+        match &self.stage {
+            Stage::Open(transaction) => transaction.records(),
+            Stage::Ready(_) | Stage::Gone => 0,
+        }
+    }
+
+    /// One poll and what follows from it; `now` is when the turn began.
+    fn step(&mut self, timeout: Duration, now: Instant) -> Result<Stepped, ShardEnd> {
         let Running { shard, stage, batch, bisection, holds, awaiting, .. } = self;
         let result = match shard.consumer.poll(timeout) {
             // Fetched before its partition was stopped; it comes again when that goes on.
             Polled::Record(record) if holds.holds(record.topic()) || awaiting.awaits(record.partition()) => {
-                return Ok(());
+                return Ok(Stepped::Took);
             }
             Polled::Record(record) => {
                 let input = Input::from(&record);
                 process(&mut shard.pipeline, stage, batch, bisection, &input).map(|()| {
                     let topic = shard.pipeline.took().topic.as_deref().unwrap_or(input.topic);
-                    holds.note(&mut shard.shares, topic, shard.pipeline.took().dead);
+                    holds.note(&mut shard.shares, topic, shard.pipeline.took().dead, now);
                 })
             }
-            Polled::Rebalance(rebalance) => return self.rebalance(rebalance),
-            Polled::Idle => return self.commit(),
+            Polled::Rebalance(rebalance) => return self.rebalance(rebalance).map(|()| Stepped::Turned),
+            Polled::Idle => return Ok(Stepped::Idle),
             Polled::Fault(fault) => return Err(self.fault(fault)),
         };
-        self.settle(result)
+        match result {
+            Ok(()) => Ok(Stepped::Took),
+            Err(halted) => self.settle(halted).map(|()| Stepped::Turned),
+        }
     }
 
     /// Processes the records of event tiers that are due. Looking at each partition's head costs more than routing a
     /// record, so that it is not done after each.
-    fn take_due(&mut self) -> Result<(), ShardEnd> {
-        if steady_now() < self.heads_at {
+    fn take_due(&mut self, now: Instant) -> Result<(), ShardEnd> {
+        if now < self.heads_at {
             return Ok(());
         }
-        while !self.is_full() {
+        while !self.is_full(steady_now()) {
             let Some(record) = self.heads.next_due(&mut self.shard.consumer, &self.shard.clock)? else {
                 self.heads_at = steady_now() + LOOK;
                 return Ok(());
             };
-            let result = self.process_owned(&record);
-            self.settle(result)?;
+            if let Err(halted) = self.process_owned(&record, now) {
+                self.settle(halted)?;
+            }
         }
         Ok(())
     }
 
-    fn process_owned(&mut self, record: &OwnedRecord) -> Result<(), Halted> {
+    fn process_owned(&mut self, record: &OwnedRecord, now: Instant) -> Result<(), Halted> {
         let input = Input::from(record);
         process(&mut self.shard.pipeline, &mut self.stage, &mut self.batch, &self.bisection, &input)?;
         let took = self.shard.pipeline.took();
         let topic = took.topic.as_deref().unwrap_or(input.topic);
-        self.holds.note(&mut self.shard.shares, topic, took.dead);
+        self.holds.note(&mut self.shard.shares, topic, took.dead, now);
         Ok(())
     }
 
-    fn settle(&mut self, result: Result<(), Halted>) -> Result<(), ShardEnd> {
-        let Err(Halted { halt, culprit }) = result else { return Ok(()) };
+    fn settle(&mut self, Halted { halt, culprit }: Halted) -> Result<(), ShardEnd> {
         match halt {
             Halt::Output(OutputError::Encode(error)) => Err(ShardEnd::Internal(error.to_string())),
             Halt::Output(OutputError::Kafka(failure)) => self.abort(failure, Some(culprit)),
@@ -239,11 +286,15 @@ impl Running {
         }
     }
 
-    fn is_full(&self) -> bool {
-        let limit = self.bisection.limit();
-        self.batch.inputs() >= limit
-            || self.holds.is_due()
-            || self.batch.opened().is_some_and(|opened| opened.elapsed() >= self.shard.commit_interval)
+    /// Whether the open transaction has to be committed.
+    fn is_full(&self, now: Instant) -> bool {
+        let age = |opened| now.saturating_duration_since(opened);
+        self.is_full_of_records() || self.batch.opened().is_some_and(|opened| age(opened) >= self.shard.commit_interval)
+    }
+
+    /// Whether it has to be whatever the time is.
+    fn is_full_of_records(&self) -> bool {
+        self.batch.inputs() >= self.bisection.limit() || self.holds.is_due()
     }
 
     /// Commits what is open, if anything is, and what has to be told of: beginnings and holds.

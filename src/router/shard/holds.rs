@@ -50,8 +50,8 @@ impl Holds {
     }
 
     /// A record was processed: it may be the one that is too much.
-    pub(super) fn note(&mut self, shares: &mut Shares, topic: &str, dead: bool) {
-        let Some(Tally { seen, dead }) = shares.note(topic, dead, steady_now()) else { return };
+    pub(super) fn note(&mut self, shares: &mut Shares, topic: &str, dead: bool, now: Instant) {
+        let Some(Tally { seen, dead }) = shares.note(topic, dead, now) else { return };
         if self.holds(topic) {
             return;
         }
@@ -115,8 +115,8 @@ impl Holds {
 
 impl Running {
     /// Takes nothing more of topics that `notify.inputs` holds, and goes on with those it does not hold any more.
-    pub(super) fn follow_holds(&mut self) -> Result<(), ShardEnd> {
-        if self.holds.looked.elapsed() < LOOK {
+    pub(super) fn follow_holds(&mut self, now: Instant) -> Result<(), ShardEnd> {
+        if now.saturating_duration_since(self.holds.looked) < LOOK {
             return Ok(());
         }
         self.look_at_holds()
