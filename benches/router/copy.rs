@@ -191,9 +191,11 @@ impl Writer {
         if self.open.take().is_none() {
             return;
         }
-        // `commit_transaction` waits to the end of its poll of 100 ms when anything is in flight.
+        // `commit_transaction` waits to the end of its poll of 100 ms when anything is in flight, and any poll spins
+        // through its last millisecond.
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_micros(200));
+            self.producer.poll(Duration::ZERO);
         }
         let mut offsets = TopicPartitionList::new();
         for (partition, position) in (0..).zip(&mut self.positions) {

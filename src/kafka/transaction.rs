@@ -15,9 +15,9 @@ use rdkafka::Statistics;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::metadata::MetadataTopic;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::acl::{CLUSTER, Kind as On, Operation};
@@ -25,6 +25,7 @@ use super::beside::Beside;
 use super::client::{Diagnostics, Kind, base_config};
 use super::denied::{Denied, Right, principal_of};
 use super::missing::MissingTopics;
+use super::native::produce::{TopicHandles, flush};
 use super::record::{OutRecord, Position};
 use crate::config;
 use crate::telemetry::clock::steady_now;
@@ -45,6 +46,12 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// One turn of that: librdkafka goes on where it was in the next.
 const INIT_TURN: Duration = Duration::from_millis(500);
 
+/// How long acknowledgements are waited for before what librdkafka has to tell is looked at.
+const FLUSH_TURN: Duration = Duration::from_millis(10);
+
+/// How long a record waits for room in a full queue before it is tried again.
+const ROOM_TURN: Duration = Duration::from_millis(1);
+
 /// How long it may take to ask whether a topic is there.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -53,6 +60,8 @@ const QUEUE_KIB: &str = "65536";
 
 /// A producer between transactions.
 pub struct TransactionalProducer {
+    /// Dropped before the producer.
+    topics: TopicHandles,
     inner: BaseProducer<Context>,
     id: String,
     missing: MissingTopics,
@@ -196,7 +205,7 @@ impl TransactionalProducer {
             |doing, error: &KafkaError| Failure::Kafka { id: id.to_owned(), doing, why: diagnostics.explain(error) };
         let inner = BaseProducer::from_config_and_context(&config, context)
             .map_err(|error| failed("creating the client", &error))?;
-        let producer = TransactionalProducer { inner, id: id.to_owned(), missing };
+        let producer = TransactionalProducer { topics: TopicHandles::default(), inner, id: id.to_owned(), missing };
         let Err(error) = producer.initialise(kafka, &diagnostics) else { return Ok(producer) };
         Err(match (diagnostics.denied(kafka), producer.failure("initialising", &error)) {
             (Some(denied), Failure::Kafka { .. }) => Failure::Denied(Box::new(denied)),
@@ -248,13 +257,8 @@ impl TransactionalProducer {
         }
     }
 
-    /// Serves librdkafka's events (logs, errors) between transactions.
+    /// Serves all of librdkafka's events (logs, errors, delivery reports) that are there.
     pub fn serve(&self) {
-        self.inner.poll(Duration::ZERO);
-    }
-
-    /// Whether a request for the end of a transaction may still be under way although another was answered.
-    fn is_haunted(&self) -> bool {
         let context = self.inner.context();
         // A poll serves one event, and does not say whether there was one.
         loop {
@@ -264,7 +268,12 @@ impl TransactionalProducer {
                 break;
             }
         }
-        context.asked_again.load(Ordering::SeqCst) && !faults::broken(Breakage::ReuseAfterUnknown)
+    }
+
+    /// Whether a request for the end of a transaction may still be under way although another was answered.
+    fn is_haunted(&self) -> bool {
+        self.serve();
+        self.inner.context().asked_again.load(Ordering::SeqCst) && !faults::broken(Breakage::ReuseAfterUnknown)
     }
 
     /// False only when the cluster says that it does not have the topic.
@@ -326,25 +335,16 @@ impl Transaction {
         if self.lacks(record.topic) {
             return Err(Failure::of_record(record, RecordFault::TopicMissing));
         }
-        let mut out = BaseRecord::<[u8], [u8]>::to(record.topic);
-        out.partition = record.partition;
-        out.key = record.key;
-        out.payload = record.value;
-        if !record.headers.is_empty() {
-            out.headers = Some(owned_headers(record.headers));
-        }
-        let deadline = steady_now() + TRANSACTION_TIMEOUT;
-        loop {
-            match self.producer.inner.send(out) {
-                Ok(()) => break,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned))
-                    if steady_now() < deadline =>
-                {
-                    out = returned;
-                    self.producer.inner.poll(Duration::from_millis(1));
-                }
-                Err((error, _)) => return Err(self.send_failure(record, &error)),
+        // The clock is asked only once the queue is full.
+        let mut deadline = None;
+        let TransactionalProducer { topics, inner, .. } = &mut self.producer;
+        while let Err(code) = topics.produce(inner, record) {
+            let mut may_wait = || steady_now() < *deadline.get_or_insert_with(|| steady_now() + TRANSACTION_TIMEOUT);
+            if code != RDKafkaErrorCode::QueueFull || !may_wait() {
+                return Err(self.send_failure(record, &KafkaError::MessageProduction(code)));
             }
+            flush(inner, ROOM_TURN);
+            inner.poll(Duration::ZERO);
         }
         self.records += 1;
         faults::at(Point::MidProduce);
@@ -432,10 +432,14 @@ impl Transaction {
     /// when something is (~100 ms, its PR 777).
     fn drain(&self) -> Result<(), Failure> {
         let deadline = steady_now() + TRANSACTION_TIMEOUT;
-        while self.producer.inner.in_flight_count() > 0 {
-            self.producer.inner.poll(Duration::from_millis(1));
+        loop {
+            let done = flush(&self.producer.inner, FLUSH_TURN);
+            self.producer.serve();
             if let Some(fault) = self.fault() {
                 return Err(fault);
+            }
+            if done {
+                return Ok(());
             }
             if steady_now() > deadline {
                 return Err(Failure::Kafka {
@@ -445,26 +449,25 @@ impl Transaction {
                 });
             }
         }
-        self.producer.inner.poll(Duration::ZERO);
-        self.fault().map_or(Ok(()), Err)
     }
 
     /// Lets nothing be queued or in flight before an abort. librdkafka's abort purges what is queued and then waits
     /// for its delivery reports, which only polling serves, so that it would run into its time-out; and an abort while
     /// the first record is under way can make a fatal error of it (#4849).
     fn empty(&self) {
-        self.poll_until_empty(DRAIN_BEFORE_ABORT);
+        self.flush_until_empty(DRAIN_BEFORE_ABORT);
         if self.producer.inner.in_flight_count() > 0 {
             self.producer.inner.purge(PurgeConfig::default().queue());
-            self.poll_until_empty(TRANSACTION_TIMEOUT);
+            self.flush_until_empty(TRANSACTION_TIMEOUT);
         }
     }
 
-    fn poll_until_empty(&self, patience: Duration) {
+    fn flush_until_empty(&self, patience: Duration) {
         let deadline = steady_now() + patience;
-        while self.producer.inner.in_flight_count() > 0 && steady_now() < deadline {
-            self.producer.inner.poll(Duration::from_millis(1));
+        while !flush(&self.producer.inner, FLUSH_TURN) && steady_now() < deadline {
+            self.producer.serve();
         }
+        self.producer.serve();
     }
 
     fn fault(&self) -> Option<Failure> {
@@ -484,7 +487,7 @@ impl Transaction {
             Ok(()) => {
                 faults::at(Point::Aborted);
                 // Serves the reports of purged records, so that they are not taken for the next transaction's.
-                self.producer.inner.poll(Duration::ZERO);
+                self.producer.serve();
                 let why = match why {
                     record @ Failure::Record { .. } => record,
                     // What the delivery reports said is nearer to the cause.
@@ -546,12 +549,6 @@ fn partition_list(positions: &[Position]) -> Result<TopicPartitionList, KafkaErr
     Ok(list)
 }
 
-fn owned_headers(headers: &[(&str, &[u8])]) -> OwnedHeaders {
-    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
-        all.insert(Header { key, value: Some(*value) })
-    })
-}
-
 /// Faults of one record; everything else is the connection's or the transaction's.
 pub(super) fn record_fault(code: RDKafkaErrorCode) -> Option<RecordFault> {
     match code {
@@ -572,7 +569,7 @@ struct Context {
     missing: MissingTopics,
     principal: String,
     faults: Mutex<Vec<Failure>>,
-    /// Logs and errors handed out so far.
+    /// Logs, errors and delivery reports handed out so far.
     served: AtomicU64,
     /// librdkafka asked for the end of a transaction a second time.
     asked_again: AtomicBool,
@@ -608,6 +605,7 @@ impl ProducerContext for Context {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.served.fetch_add(1, Ordering::SeqCst);
         let Err((error, message)) = result else { return };
         let Some(code) = error.rdkafka_error_code() else { return };
         let failure = if code == RDKafkaErrorCode::TopicAuthorizationFailed {
