@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::ClientContext;
-use rdkafka::Statistics;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -25,7 +24,7 @@ use super::beside::Beside;
 use super::client::{Diagnostics, Kind, base_config};
 use super::denied::{Denied, Right, principal_of};
 use super::missing::MissingTopics;
-use super::native::produce::{TopicHandles, flush};
+use super::native::produce::ByHandle;
 use super::record::{OutRecord, Position};
 use crate::config;
 use crate::telemetry::clock::steady_now;
@@ -60,9 +59,7 @@ const QUEUE_KIB: &str = "65536";
 
 /// A producer between transactions.
 pub struct TransactionalProducer {
-    /// Dropped before the producer.
-    topics: TopicHandles,
-    inner: BaseProducer<Context>,
+    inner: ByHandle<Context>,
     id: String,
     missing: MissingTopics,
 }
@@ -205,7 +202,7 @@ impl TransactionalProducer {
             |doing, error: &KafkaError| Failure::Kafka { id: id.to_owned(), doing, why: diagnostics.explain(error) };
         let inner = BaseProducer::from_config_and_context(&config, context)
             .map_err(|error| failed("creating the client", &error))?;
-        let producer = TransactionalProducer { topics: TopicHandles::default(), inner, id: id.to_owned(), missing };
+        let producer = TransactionalProducer { inner: ByHandle::new(inner), id: id.to_owned(), missing };
         let Err(error) = producer.initialise(kafka, &diagnostics) else { return Ok(producer) };
         Err(match (diagnostics.denied(kafka), producer.failure("initialising", &error)) {
             (Some(denied), Failure::Kafka { .. }) => Failure::Denied(Box::new(denied)),
@@ -222,11 +219,11 @@ impl TransactionalProducer {
         }
         let deadline = steady_now() + INIT_TIMEOUT;
         loop {
-            let error = match self.inner.init_transactions(INIT_TURN) {
+            let error = match self.inner.base().init_transactions(INIT_TURN) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            self.inner.poll(Duration::from_millis(10));
+            self.inner.base().poll(Duration::from_millis(10));
             if !goes_on(&error) || diagnostics.denied(kafka).is_some() || steady_now() >= deadline {
                 return Err(error);
             }
@@ -243,10 +240,10 @@ impl TransactionalProducer {
     /// # Errors
     /// [`Failure`] when librdkafka refuses; the producer is gone.
     pub fn begin(self) -> Result<Transaction, Failure> {
-        self.inner.context().faults.lock().clear();
+        self.inner.base().context().faults.lock().clear();
         let began = match faults::broken(Breakage::NoTransactionalId) {
             true => Ok(()),
-            false => self.inner.begin_transaction(),
+            false => self.inner.base().begin_transaction(),
         };
         match began {
             Ok(()) => {
@@ -259,11 +256,11 @@ impl TransactionalProducer {
 
     /// Serves all of librdkafka's events (logs, errors, delivery reports) that are there.
     pub fn serve(&self) {
-        let context = self.inner.context();
+        let context = self.inner.base().context();
         // A poll serves one event, and does not say whether there was one.
         loop {
             let served = context.served.load(Ordering::SeqCst);
-            self.inner.poll(Duration::ZERO);
+            self.inner.base().poll(Duration::ZERO);
             if context.served.load(Ordering::SeqCst) == served {
                 break;
             }
@@ -273,12 +270,12 @@ impl TransactionalProducer {
     /// Whether a request for the end of a transaction may still be under way although another was answered.
     fn is_haunted(&self) -> bool {
         self.serve();
-        self.inner.context().asked_again.load(Ordering::SeqCst) && !faults::broken(Breakage::ReuseAfterUnknown)
+        self.inner.base().context().asked_again.load(Ordering::SeqCst) && !faults::broken(Breakage::ReuseAfterUnknown)
     }
 
     /// False only when the cluster says that it does not have the topic.
     fn may_exist(&self, topic: &str) -> bool {
-        let Ok(metadata) = self.inner.client().fetch_metadata(Some(topic), LOOK_UP_TIMEOUT) else { return true };
+        let Ok(metadata) = self.inner.base().client().fetch_metadata(Some(topic), LOOK_UP_TIMEOUT) else { return true };
         let error = metadata.topics().first().and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
         !matches!(error, Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition))
     }
@@ -297,7 +294,7 @@ impl TransactionalProducer {
             ) => Failure::Group(error.to_string()),
             // The coordinator does not say which of the transaction's topics.
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                let principal = self.inner.context().principal.clone();
+                let principal = self.inner.base().context().principal.clone();
                 Failure::Denied(Box::new(Denied::SomeTopic { principal, operation: Operation::Write }))
             }
             Some(RDKafkaErrorCode::ClusterAuthorizationFailed) => {
@@ -311,7 +308,7 @@ impl TransactionalProducer {
     }
 
     fn lacks(&self, right: Right) -> Failure {
-        self.inner.context().lacks(right)
+        self.inner.base().context().lacks(right)
     }
 }
 
@@ -337,19 +334,18 @@ impl Transaction {
         }
         // The clock is asked only once the queue is full.
         let mut deadline = None;
-        let TransactionalProducer { topics, inner, .. } = &mut self.producer;
-        while let Err(code) = topics.produce(inner, record) {
+        while let Err(code) = self.producer.inner.produce(record) {
             let mut may_wait = || steady_now() < *deadline.get_or_insert_with(|| steady_now() + TRANSACTION_TIMEOUT);
             if code != RDKafkaErrorCode::QueueFull || !may_wait() {
                 return Err(self.send_failure(record, &KafkaError::MessageProduction(code)));
             }
-            flush(inner, ROOM_TURN);
-            inner.poll(Duration::ZERO);
+            self.producer.inner.flush(ROOM_TURN);
+            self.producer.inner.base().poll(Duration::ZERO);
         }
         self.records += 1;
         faults::at(Point::MidProduce);
         if self.records.is_multiple_of(512) {
-            self.producer.inner.poll(Duration::ZERO);
+            self.producer.inner.base().poll(Duration::ZERO);
         }
         Ok(())
     }
@@ -382,7 +378,7 @@ impl Transaction {
         }
         if !positions.is_empty() {
             let sent = partition_list(positions).and_then(|offsets| {
-                self.producer.inner.send_offsets_to_transaction(&offsets, &group.inner, CALL_TIMEOUT)
+                self.producer.inner.base().send_offsets_to_transaction(&offsets, &group.inner, CALL_TIMEOUT)
             });
             if let Err(error) = sent {
                 let failure = match error.rdkafka_error_code() {
@@ -404,9 +400,9 @@ impl Transaction {
     }
 
     fn end(self) -> Ended {
-        let mut ended = self.producer.inner.commit_transaction(CALL_TIMEOUT);
+        let mut ended = self.producer.inner.base().commit_transaction(CALL_TIMEOUT);
         while faults::broken(Breakage::ReuseAfterUnknown) && ended.as_ref().is_err_and(is_unknown) {
-            ended = self.producer.inner.commit_transaction(CALL_TIMEOUT);
+            ended = self.producer.inner.base().commit_transaction(CALL_TIMEOUT);
         }
         match ended {
             Ok(()) => {
@@ -433,7 +429,7 @@ impl Transaction {
     fn drain(&self) -> Result<(), Failure> {
         let deadline = steady_now() + TRANSACTION_TIMEOUT;
         loop {
-            let done = flush(&self.producer.inner, FLUSH_TURN);
+            let done = self.producer.inner.flush(FLUSH_TURN);
             self.producer.serve();
             if let Some(fault) = self.fault() {
                 return Err(fault);
@@ -456,22 +452,22 @@ impl Transaction {
     /// the first record is under way can make a fatal error of it (#4849).
     fn empty(&self) {
         self.flush_until_empty(DRAIN_BEFORE_ABORT);
-        if self.producer.inner.in_flight_count() > 0 {
-            self.producer.inner.purge(PurgeConfig::default().queue());
+        if self.producer.inner.base().in_flight_count() > 0 {
+            self.producer.inner.base().purge(PurgeConfig::default().queue());
             self.flush_until_empty(TRANSACTION_TIMEOUT);
         }
     }
 
     fn flush_until_empty(&self, patience: Duration) {
         let deadline = steady_now() + patience;
-        while !flush(&self.producer.inner, FLUSH_TURN) && steady_now() < deadline {
+        while !self.producer.inner.flush(FLUSH_TURN) && steady_now() < deadline {
             self.producer.serve();
         }
         self.producer.serve();
     }
 
     fn fault(&self) -> Option<Failure> {
-        self.producer.inner.context().faults.lock().first().cloned()
+        self.producer.inner.base().context().faults.lock().first().cloned()
     }
 
     fn abort_because(self, why: Failure) -> Ended {
@@ -483,7 +479,7 @@ impl Transaction {
         if faults::broken(Breakage::NoTransactionalId) {
             return Ended::Aborted(self.producer, why);
         }
-        match self.producer.inner.abort_transaction(CALL_TIMEOUT) {
+        match self.producer.inner.base().abort_transaction(CALL_TIMEOUT) {
             Ok(()) => {
                 faults::at(Point::Aborted);
                 // Serves the reports of purged records, so that they are not taken for the next transaction's.
@@ -569,7 +565,7 @@ struct Context {
     missing: MissingTopics,
     principal: String,
     faults: Mutex<Vec<Failure>>,
-    /// Logs, errors and delivery reports handed out so far.
+    /// Logs, errors, statistics and delivery reports handed out so far.
     served: AtomicU64,
     /// librdkafka asked for the end of a transaction a second time.
     asked_again: AtomicBool,
@@ -598,7 +594,9 @@ impl ClientContext for Context {
         self.diagnostics.on_error(&error, reason);
     }
 
-    fn stats(&self, _: Statistics) {}
+    fn stats_raw(&self, _: &[u8]) {
+        self.served.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 impl ProducerContext for Context {

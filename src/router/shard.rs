@@ -56,11 +56,8 @@ const DRY: Duration = Duration::from_millis(5);
 /// How often the held heads of event tiers are looked at, and the group served while routing waits for long.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Records that are taken at most before the clock, the tables and all else are looked at again.
-const TURN: usize = 64;
-
-/// A turn that wrote so many records is over, however few it took.
-const TURN_OUTPUTS: u64 = 512;
+/// So long records that are there already are taken, before the tables, the holds and all else are looked at again.
+const TURN: Duration = LOOK;
 
 /// So long the table may keep routing waiting before the group is served meanwhile.
 const SERVE_AFTER: Duration = Duration::from_secs(2);
@@ -182,7 +179,7 @@ impl Running {
             self.place()?;
             self.follow_holds(now)?;
             self.follow_table()?;
-            if self.is_full(now) {
+            if self.is_full(steady_now()) {
                 self.commit()?;
             }
         }
@@ -193,30 +190,20 @@ impl Running {
     fn turn(&mut self) -> Result<(), ShardEnd> {
         let now = steady_now();
         let timeout = poll_timeout(self.batch.opened(), now, self.shard.commit_interval, IDLE, DRY);
-        let outputs = self.outputs();
         match self.step(timeout, now)? {
             Stepped::Took => {}
             Stepped::Idle => return self.commit(),
             Stepped::Turned => return Ok(()),
         }
-        for _ in 1..TURN {
-            let wrote = self.outputs().saturating_sub(outputs);
-            if self.is_full_of_records() || wrote >= TURN_OUTPUTS || self.step(Duration::ZERO, now)? != Stepped::Took {
-                break;
-            }
+        let mut now = steady_now();
+        let ends = now + TURN;
+        while now < ends && !self.is_full(now) && self.step(Duration::ZERO, now)? == Stepped::Took {
+            now = steady_now();
         }
         Ok(())
     }
 
-    /// Records that the open transaction holds.
-    fn outputs(&self) -> u64 {
-        match &self.stage {
-            Stage::Open(transaction) => transaction.records(),
-            Stage::Ready(_) | Stage::Gone => 0,
-        }
-    }
-
-    /// One poll and what follows from it; `now` is when the turn began.
+    /// One poll and what follows from it.
     fn step(&mut self, timeout: Duration, now: Instant) -> Result<Stepped, ShardEnd> {
         let Running { shard, stage, batch, bisection, holds, awaiting, .. } = self;
         let result = match shard.consumer.poll(timeout) {
@@ -289,12 +276,9 @@ impl Running {
     /// Whether the open transaction has to be committed.
     fn is_full(&self, now: Instant) -> bool {
         let age = |opened| now.saturating_duration_since(opened);
-        self.is_full_of_records() || self.batch.opened().is_some_and(|opened| age(opened) >= self.shard.commit_interval)
-    }
-
-    /// Whether it has to be whatever the time is.
-    fn is_full_of_records(&self) -> bool {
-        self.batch.inputs() >= self.bisection.limit() || self.holds.is_due()
+        self.batch.inputs() >= self.bisection.limit()
+            || self.holds.is_due()
+            || self.batch.opened().is_some_and(|opened| age(opened) >= self.shard.commit_interval)
     }
 
     /// Commits what is open, if anything is, and what has to be told of: beginnings and holds.

@@ -223,6 +223,31 @@ mod tests {
         schema.to_string()
     }
 
+    #[rstest]
+    #[case::ours(&[], true)]
+    #[case::without_docs_and_defaults(&[("id", r#""string""#), ("template", r#"["null", "string"]"#)], true)]
+    #[case::another_order_of_a_union(&[("template", r#"["string", "null"]"#)], false)]
+    #[case::no_union(&[("template", r#""string""#)], false)]
+    #[case::a_union_where_we_have_none(&[("id", r#"["null", "string"]"#)], false)]
+    #[case::int_for_long(&[("time", r#""int""#)], false)]
+    #[case::bytes_for_text(&[("data", r#""bytes""#)], false)]
+    #[case::other_items(&[("recipients", r#"{"type": "array", "items": "bytes"}"#)], false)]
+    #[case::another_field(&[("more", r#""string""#)], false)]
+    #[case::other_symbols(
+        &[("priority", r#"{"type": "enum", "name": "Priority", "symbols": ["NORMAL", "LOW", "HIGH", "CRITICAL"]}"#)],
+        false
+    )]
+    #[case::one_more_symbol(
+        &[("priority", r#"{"type": "enum", "name": "P", "symbols": ["LOW", "NORMAL", "HIGH", "CRITICAL", "X"]}"#)],
+        false
+    )]
+    fn only_data_that_are_laid_out_as_ours_are_read_without_their_schema(
+        #[case] changes: &[(&str, &str)],
+        #[case] own_layout: bool,
+    ) {
+        assert_eq!(resolve(&event_schema(changes), &[]).unwrap().own_layout, own_layout);
+    }
+
     /// A datum of four required fields and the given ones.
     fn least(schema: &str, values: Vec<(&str, Avro)>) -> Vec<u8> {
         let schema = apache_avro::Schema::parse_str(schema).unwrap();

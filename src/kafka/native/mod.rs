@@ -1,7 +1,7 @@
 //! librdkafka's calls that rust-rdkafka does not wrap: about rights, what a topic is, who a member is, and records by
 //! their topic's handle.
 //!
-//! Invariants: everything that librdkafka makes for us is freed by the one [`Owned`] that holds it; what an event
+//! Invariants: everything that librdkafka makes for us is freed by the one [`Owned`] that holds it, or handed back; what an event
 //! lends is copied before the event is freed; no pointer leaves this module. The calls block for at most about
 //! [`TIMEOUT`].
 

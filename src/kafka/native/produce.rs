@@ -17,32 +17,40 @@ use crate::kafka::record::OutRecord;
 /// `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
 const BY_KEY: i32 = -1;
 
-/// The topics that one producer has written to. Must be dropped before its producer: a field before it.
-#[derive(Default)]
-pub(in crate::kafka) struct TopicHandles(HashMap<String, Owned<rd::rd_kafka_topic_t>>);
+/// A producer, and the topics that it has written to.
+pub(in crate::kafka) struct ByHandle<C: ProducerContext> {
+    /// Made by `producer`, and dropped before it.
+    topics: HashMap<String, Owned<rd::rd_kafka_topic_t>>,
+    producer: BaseProducer<C>,
+}
 
 // SAFETY: librdkafka's handles may be used from every thread; ours are used by one at a time.
-unsafe impl Send for TopicHandles {}
+unsafe impl<C: ProducerContext> Send for ByHandle<C> {}
 
-impl TopicHandles {
+impl<C: ProducerContext> ByHandle<C> {
+    pub(in crate::kafka) fn new(producer: BaseProducer<C>) -> Self {
+        ByHandle { topics: HashMap::new(), producer }
+    }
+
+    /// For all else.
+    pub(in crate::kafka) fn base(&self) -> &BaseProducer<C> {
+        &self.producer
+    }
+
     /// Copies a record into the producer's queue.
     ///
     /// # Errors
     /// librdkafka's code; [`RDKafkaErrorCode::QueueFull`] passes. Nothing of the record was taken then.
-    pub(in crate::kafka) fn produce<C: ProducerContext>(
-        &mut self,
-        producer: &BaseProducer<C>,
-        record: &OutRecord<'_>,
-    ) -> Result<(), RDKafkaErrorCode> {
-        let topic = self.handle(producer, record.topic).map_err(|error| error.code)?;
+    pub(in crate::kafka) fn produce(&mut self, record: &OutRecord<'_>) -> Result<(), RDKafkaErrorCode> {
+        let topic = self.handle(record.topic).map_err(|error| error.code)?;
         let headers = headers(record.headers).map_err(|error| error.code)?;
         let (value, value_size) = lent(record.value);
         let (key, key_size) = lent(record.key);
-        // SAFETY: the handles live as long as `self` and `producer`; key and value are copied (`F_COPY`), and the
-        // opaque of a producer without opaques is null. The kinds of the arguments are those that rdkafka.h names.
+        // SAFETY: the client is alive, and made the topic's handle; key and value are copied (`F_COPY`), and the opaque of
+        // a producer without opaques is null. The kinds of the arguments are those that rdkafka.h names.
         let code = unsafe {
             rd::rd_kafka_producev(
-                producer.client().native_ptr(),
+                self.producer.client().native_ptr(),
                 rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_RKT,
                 topic,
                 rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION,
@@ -70,31 +78,28 @@ impl TopicHandles {
         }
     }
 
-    fn handle<C: ProducerContext>(
-        &mut self,
-        producer: &BaseProducer<C>,
-        topic: &str,
-    ) -> Result<*mut rd::rd_kafka_topic_t, NativeError> {
-        if let Some(handle) = self.0.get(topic) {
+    /// Waits until no record is queued or in flight, at most so long; what lingers goes out at once. False when some are
+    /// left: those whose delivery reports wait to be served are among them.
+    ///
+    /// rust-rdkafka's own waiting asks librdkafka for whole milliseconds and spins through what is left of less than one: for
+    /// the whole of a wait of one (docs/performance.md).
+    pub(in crate::kafka) fn flush(&self, patience: Duration) -> bool {
+        // SAFETY: the client is alive. With delivery reports as events, which rust-rdkafka asks for, this only waits.
+        let code = unsafe { rd::rd_kafka_flush(self.producer.client().native_ptr(), milliseconds(patience)) };
+        RDKafkaErrorCode::from(code) == RDKafkaErrorCode::NoError
+    }
+
+    fn handle(&mut self, topic: &str) -> Result<*mut rd::rd_kafka_topic_t, NativeError> {
+        if let Some(handle) = self.topics.get(topic) {
             return Ok(handle.get());
         }
         let name = c_string(topic)?;
+        let client = self.producer.client().native_ptr();
         // SAFETY: the client is alive, and copies the name; without a configuration it takes its default one.
-        let made = unsafe { rd::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut()) };
+        let made = unsafe { rd::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
         let handle = Owned::new(made, rd::rd_kafka_topic_destroy)?;
-        Ok(self.0.entry(topic.to_owned()).or_insert(handle).get())
+        Ok(self.topics.entry(topic.to_owned()).or_insert(handle).get())
     }
-}
-
-/// Waits until no record is queued or in flight, at most so long; what lingers goes out at once. False when some are
-/// left: those whose delivery reports wait to be served are among them.
-///
-/// rust-rdkafka's own waiting asks librdkafka for whole milliseconds and spins through what is left of less than one: for
-/// the whole of a wait of one (docs/performance.md).
-pub(in crate::kafka) fn flush<C: ProducerContext>(producer: &BaseProducer<C>, patience: Duration) -> bool {
-    // SAFETY: the client is alive. With delivery reports as events, which rust-rdkafka asks for, this only waits.
-    let code = unsafe { rd::rd_kafka_flush(producer.client().native_ptr(), milliseconds(patience)) };
-    RDKafkaErrorCode::from(code) == RDKafkaErrorCode::NoError
 }
 
 /// Null stands for none; an empty slice is not none.
