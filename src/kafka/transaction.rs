@@ -60,7 +60,7 @@ const QUEUE_KIB: &str = "65536";
 /// A producer between transactions.
 pub struct TransactionalProducer {
     inner: ByHandle<Context>,
-    id: String,
+    id: Box<str>,
     missing: MissingTopics,
 }
 
@@ -202,7 +202,7 @@ impl TransactionalProducer {
             |doing, error: &KafkaError| Failure::Kafka { id: id.to_owned(), doing, why: diagnostics.explain(error) };
         let inner = BaseProducer::from_config_and_context(&config, context)
             .map_err(|error| failed("creating the client", &error))?;
-        let producer = TransactionalProducer { inner: ByHandle::new(inner), id: id.to_owned(), missing };
+        let producer = TransactionalProducer { inner: ByHandle::new(inner), id: id.into(), missing };
         let Err(error) = producer.initialise(kafka, &diagnostics) else { return Ok(producer) };
         Err(match (diagnostics.denied(kafka), producer.failure("initialising", &error)) {
             (Some(denied), Failure::Kafka { .. }) => Failure::Denied(Box::new(denied)),
@@ -285,7 +285,7 @@ impl TransactionalProducer {
         match code {
             Some(
                 RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch,
-            ) => Failure::Fenced { id: self.id.clone(), code: error.to_string() },
+            ) => Failure::Fenced { id: self.id.to_string(), code: error.to_string() },
             Some(
                 RDKafkaErrorCode::IllegalGeneration
                 | RDKafkaErrorCode::UnknownMemberId
@@ -303,7 +303,7 @@ impl TransactionalProducer {
             Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => {
                 self.lacks(Right::on(On::TransactionalId, &self.id, Operation::Write))
             }
-            _ => Failure::Kafka { id: self.id.clone(), doing, why: error.to_string() },
+            _ => Failure::Kafka { id: self.id.to_string(), doing, why: error.to_string() },
         }
     }
 
@@ -439,7 +439,7 @@ impl Transaction {
             }
             if steady_now() > deadline {
                 return Err(Failure::Kafka {
-                    id: self.producer.id.clone(),
+                    id: self.producer.id.to_string(),
                     doing: "waiting for acknowledgements",
                     why: format!("none within {} s", TRANSACTION_TIMEOUT.as_secs()),
                 });

@@ -19,8 +19,8 @@ const BY_KEY: i32 = -1;
 
 /// A producer, and the topics that it has written to.
 pub(in crate::kafka) struct ByHandle<C: ProducerContext> {
-    /// Made by `producer`, and dropped before it.
-    topics: HashMap<String, Owned<rd::rd_kafka_topic_t>>,
+    /// Made by `producer`, and dropped before it. In a box, because the whole moves with every transaction.
+    topics: Box<HashMap<String, Owned<rd::rd_kafka_topic_t>>>,
     producer: BaseProducer<C>,
 }
 
@@ -29,7 +29,7 @@ unsafe impl<C: ProducerContext> Send for ByHandle<C> {}
 
 impl<C: ProducerContext> ByHandle<C> {
     pub(in crate::kafka) fn new(producer: BaseProducer<C>) -> Self {
-        ByHandle { topics: HashMap::new(), producer }
+        ByHandle { topics: Box::default(), producer }
     }
 
     /// For all else.
