@@ -288,6 +288,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_names_families_that_exist() {
+        let example: toml::Table = include_str!("../../../examples/company/notilog.toml").parse().unwrap();
+        let named = example["topics"]["partitions"].as_table().unwrap().keys();
+        let partitions = named.map(|name| (name.clone(), 1)).collect();
+        expand(&families(None).unwrap(), &Expansion { partitions, ..expansion() }).unwrap();
+    }
+
+    #[test]
     fn the_embedded_families_make_the_topics_of_the_contract() {
         let all = expand(&families(None).unwrap(), &expansion()).unwrap();
         let lines: Vec<String> = all
