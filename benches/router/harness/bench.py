@@ -62,7 +62,7 @@ class Bench:
         self.kafka, self.registry = os.environ["NOTILOG_KAFKA_PORT"], os.environ["NOTILOG_REGISTRY_PORT"]
         self.prefix = f"bench-router-{uuid.uuid4().hex[:8]}."
         self.cluster = Cluster(f"127.0.0.1:{self.kafka}", self.prefix)
-        self.broker = broker_pid()
+        self.broker = process.broker()
         self.binary, self.tool = build(options.cargo_profile)
         self.configuration = contestants.configuration(
             self.prefix, folder, self.kafka, self.registry, options.shards
@@ -136,12 +136,7 @@ class Bench:
             except Failed as error:
                 raise SystemExit(f"{contestant.name}: {error}; its last words:\n{tail(log_path)}") from error
             finally:
-                child.terminate()
-                try:
-                    child.wait(60)
-                except subprocess.TimeoutExpired:
-                    child.kill()
-                    child.wait()
+                process.end(child)
         return samples, self.digest(contestant)
 
     def watch(self, child, contestant, events):
@@ -176,12 +171,6 @@ class Failed(Exception):
 
 def tail(path):
     return "\n".join(path.read_text(errors="replace").splitlines()[-20:])
-
-
-def broker_pid():
-    status = subprocess.run(["dev/services", "status", "kafka"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    words = status.stdout.split()
-    return int(words[words.index("pid") + 1])
 
 
 def say(text):

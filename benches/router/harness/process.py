@@ -1,8 +1,10 @@
 """What the kernel says about processes: CPU time and memory."""
 
 import os
+import subprocess
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[3]
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -37,3 +39,26 @@ def resident(pid):
 
 def busy():
     return busy_of_stat(Path("/proc/stat").read_text())
+
+
+def machine():
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {"cores": os.cpu_count(), "cpu": cpu, "kernel": os.uname().release}
+
+
+def broker():
+    """The pid of the Kafka that dev/services runs."""
+    status = subprocess.run(["dev/services", "status", "kafka"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    words = status.stdout.split()
+    return int(words[words.index("pid") + 1])
+
+
+def end(child):
+    """Asks a child to end, and makes it."""
+    child.terminate()
+    try:
+        child.wait(60)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

@@ -2,12 +2,11 @@
 
 import dataclasses
 import datetime
-import os
 import subprocess
-from pathlib import Path
 
+import process
 from contestants import COMMIT_INTERVAL_MS, EVENT_PARTITIONS, JVM, ROOT
-from steady import median, ratios
+from steady import median, middle, plain, ratios
 
 COLUMNS = ["CPU µs/event", "events/s", "MB", "broker µs/event", "transactions", "other cores"]
 
@@ -46,17 +45,9 @@ def row(first, second, cells):
     return f"{first:<9}{second:<11}" + "".join(f"{cell:>16}" for cell in cells)
 
 
-def plain(rounds):
-    return [{name: figures for name, (figures, _) in one.items()} for one in rounds]
-
-
 def medians(rounds, name):
-    values = [one[name] for one in rounds]
-    middle = {
-        field.name: median([getattr(figures, field.name) for figures, _ in values])
-        for field in dataclasses.fields(values[0][0])
-    }
-    return cells(dataclasses.replace(values[0][0], **middle), round(median([count for _, count in values])))
+    counts = [one[name][1] for one in rounds]
+    return cells(middle(rounds, name), round(median(counts)))
 
 
 def as_json(options, rounds):
@@ -64,7 +55,7 @@ def as_json(options, rounds):
     return {
         "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": output("git", "rev-parse", "HEAD"),
-        "machine": {"cores": os.cpu_count(), "cpu": cpu_model(), "kernel": os.uname().release},
+        "machine": process.machine(),
         "settings": {
             "events": options.events,
             "recipients": options.recipients,
@@ -90,8 +81,3 @@ def as_json(options, rounds):
 
 def output(*command):
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
-def cpu_model():
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

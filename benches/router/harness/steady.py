@@ -1,5 +1,6 @@
 """From samples of a run to its figures: pure."""
 
+import dataclasses
 import statistics
 from dataclasses import dataclass
 
@@ -58,3 +59,18 @@ def ratios(rounds, of, to, figure):
 
 def median(values):
     return statistics.median(values)
+
+
+def plain(rounds):
+    """Rounds of (figures, something else) without the something else."""
+    return [{name: figures for name, (figures, _) in one.items()} for one in rounds]
+
+
+def middle(rounds, name):
+    """The median of each figure of one contestant."""
+    values = [one[name] for one in plain(rounds)]
+    fields = {
+        field.name: median([getattr(figures, field.name) for figures in values])
+        for field in dataclasses.fields(values[0])
+    }
+    return dataclasses.replace(values[0], **fields)

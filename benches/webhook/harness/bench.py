@@ -94,7 +94,7 @@ class Bench:
         self.configuration = senders.configuration(self.prefix, folder, self.kafka, self.registry, SECRET)
         self.topic, self.written = f"{self.prefix}notify.outbound.webhook", 0
         self.statuses = f"{self.prefix}notify.delivery-status"
-        self.kafka_pid = broker_pid()
+        self.kafka_pid = process.broker()
         self.outpost = None
 
     def prepare(self):
@@ -138,7 +138,7 @@ class Bench:
             except Failed as error:
                 raise SystemExit(f"{sender.name}: {error}; its last words:\n{log_path.read_text()[-3000:]}") from error
             finally:
-                end(child)
+                process.end(child)
         account = self.receiver.account()
         if account["strangers"] or account["unverified"]:
             raise SystemExit(f"invalid: {sender.name}: {account}")
@@ -193,21 +193,6 @@ class Bench:
         self.receiver.process.terminate()
         self.receiver.process.wait()
         self.cluster.delete_all()
-
-
-def end(child):
-    child.terminate()
-    try:
-        child.wait(60)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-
-
-def broker_pid():
-    status = subprocess.run(["dev/services", "status", "kafka"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    words = status.stdout.split()
-    return int(words[words.index("pid") + 1])
 
 
 def say(text):

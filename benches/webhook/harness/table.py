@@ -2,10 +2,9 @@
 
 import dataclasses
 import datetime
-import os
-from pathlib import Path
 
-from steady import median, ratios
+import process
+from steady import median, middle, plain, ratios
 
 COLUMNS = ["per CPU second", "CPU µs each", "each second", "MB", "broker µs each", "body B", "sent twice", "other cores"]
 
@@ -29,7 +28,7 @@ def text(rounds):
     lines = [row("", "", COLUMNS)]
     for number, figures in enumerate(rounds, 1):
         lines += [row(f"round {number}", name, cells(*figures[name])) for name in names]
-    lines += [row("median", name, cells(*middle(rounds, name))) for name in names]
+    lines += [row("median", name, medians(rounds, name)) for name in names]
     lines.append("")
     for name in names[1:]:
         each = per_cpu_second(rounds, name)
@@ -49,24 +48,15 @@ def row(first, second, cells):
     return f"{first:<9}{second:<9}" + "".join(f"{cell:>16}" for cell in cells)
 
 
-def plain(rounds):
-    return [{name: figures for name, (figures, _) in one.items()} for one in rounds]
-
-
-def middle(rounds, name):
-    values = [one[name] for one in rounds]
-    fields = {
-        field.name: median([getattr(figures, field.name) for figures, _ in values])
-        for field in dataclasses.fields(values[0][0])
-    }
-    accounts = {what: sum(account[what] for _, account in values) for what in values[0][1]}
-    return dataclasses.replace(values[0][0], **fields), accounts
+def medians(rounds, name):
+    accounts = [one[name][1] for one in rounds]
+    return cells(middle(rounds, name), {what: sum(account[what] for account in accounts) for what in accounts[0]})
 
 
 def as_json(options, rounds):
     return {
         "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": {"cores": os.cpu_count(), "cpu": cpu_model(), "kernel": os.uname().release},
+        "machine": process.machine(),
         "settings": {
             "deliveries": options.deliveries,
             "max_in_flight": options.max_in_flight,
@@ -77,8 +67,3 @@ def as_json(options, rounds):
         ],
         "per_cpu_second_ratios": {name: per_cpu_second(rounds, name) for name in list(rounds[0])[1:]},
     }
-
-
-def cpu_model():
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
