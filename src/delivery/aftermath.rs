@@ -52,6 +52,39 @@ pub fn suppression(
     }))
 }
 
+/// What is kept of a notification that was sent, by whichever name it is found again.
+pub(super) fn sent<'a>(
+    taken: &Work,
+    outbound: &Outbound<'a>,
+    conclusion: &'a Conclusion,
+    now: Timestamp,
+) -> SentMessage<'a> {
+    SentMessage {
+        notification_id: outbound.notification_id,
+        run: i32::try_from(taken.headers.run).unwrap_or(i32::MAX),
+        event_id: outbound.event_id,
+        tenant: outbound.tenant,
+        user_id: outbound.user_id,
+        category: outbound.category,
+        channel: outbound.channel,
+        provider: &conclusion.provider,
+        message_id: match &conclusion.end {
+            End::Sent(Some(id)) => id,
+            _ => "",
+        },
+        attempt: i32::try_from(conclusion.attempts).unwrap_or(i32::MAX),
+        event_time: outbound.event_time,
+        sent_at: now,
+        state: State::Sent.into(),
+        suppression_key: None,
+        key_id: None,
+        replay_id: outbound.replay_id,
+        fallback_of: outbound.fallback_of,
+        falls_back: false,
+        next: None,
+    }
+}
+
 /// What receipts need to find the notification again, and to speak of it.
 ///
 /// # Errors
@@ -71,25 +104,10 @@ pub fn sent_message(
     };
     let listed = list.key(outbound.tenant, channel, outbound.address);
     let message = SentMessage {
-        notification_id: outbound.notification_id,
-        run: i32::try_from(taken.headers.run).unwrap_or(i32::MAX),
-        event_id: outbound.event_id,
-        tenant: outbound.tenant,
-        user_id: outbound.user_id,
-        category: outbound.category,
-        channel: outbound.channel,
-        provider,
-        message_id,
-        attempt: i32::try_from(conclusion.attempts).unwrap_or(i32::MAX),
-        event_time: outbound.event_time,
-        sent_at: now,
-        state: State::Sent.into(),
         suppression_key: listed.as_ref().map(|named| named.key.as_str()),
         key_id: listed.as_ref().map(|named| named.key_id.as_str()),
-        replay_id: outbound.replay_id,
-        fallback_of: outbound.fallback_of,
         falls_back: follows(outbound, &taken.headers, conclusion) == Follows::Unless,
-        next: None,
+        ..sent(taken, outbound, conclusion, now)
     };
     Ok(Some(Output {
         topic: topics.receipts(),

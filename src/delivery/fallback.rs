@@ -10,10 +10,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::aftermath::sent;
 use super::ledger::{Output, Work};
 use super::outcome::{Conclusion, End};
 use crate::model::{
-    BY_NOTIFICATION, NextStep, Outbound, Reason, Receipt, SentMessage, State, Timestamp, Topics, UNSEEN, receipt_key,
+    BY_NOTIFICATION, NextStep, Outbound, Reason, Receipt, SentMessage, Timestamp, Topics, UNSEEN, receipt_key,
 };
 use crate::wire::{Encoders, ReplayHeaders, TierHeaders, WireError, names};
 
@@ -98,31 +99,7 @@ fn kept(
     next: NextStep<'_>,
     now: Timestamp,
 ) -> Result<Output, WireError> {
-    let message_id = match &conclusion.end {
-        End::Sent(Some(id)) => id.as_str(),
-        _ => "",
-    };
-    let message = SentMessage {
-        notification_id: outbound.notification_id,
-        run: i32::try_from(taken.headers.run).unwrap_or(i32::MAX),
-        event_id: outbound.event_id,
-        tenant: outbound.tenant,
-        user_id: outbound.user_id,
-        category: outbound.category,
-        channel: outbound.channel,
-        provider: &conclusion.provider,
-        message_id,
-        attempt: i32::try_from(conclusion.attempts).unwrap_or(i32::MAX),
-        event_time: outbound.event_time,
-        sent_at: now,
-        state: State::Sent.into(),
-        suppression_key: None,
-        key_id: None,
-        replay_id: outbound.replay_id,
-        fallback_of: outbound.fallback_of,
-        falls_back: false,
-        next: Some(next),
-    };
+    let message = SentMessage { next: Some(next), ..sent(taken, outbound, conclusion, now) };
     Ok(Output {
         topic: topics.receipts(),
         partition: None,
@@ -170,6 +147,7 @@ mod tests {
     use super::*;
     use crate::delivery::samples;
     use crate::kafka::OwnedRecord;
+    use crate::model::State;
     use crate::model::{Channel, Fallback};
     use crate::wire::{FixedSchemas, Records};
 
