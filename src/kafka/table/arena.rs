@@ -72,20 +72,34 @@ impl Arena {
     /// # Errors
     /// [`Full`], and nothing was added.
     pub(super) fn add(&mut self, row: &Row<'_>) -> Result<Location, Full> {
-        if self.chunks.len() - self.free.len() >= MAX_CHUNKS - RESERVE {
-            return Err(Full);
-        }
+        self.has_room()?;
         Ok(self.append(row))
+    }
+
+    /// Adds a row as it lies elsewhere.
+    ///
+    /// # Errors
+    /// [`Full`], and nothing was added.
+    pub(super) fn add_laid(&mut self, row: &[u8]) -> Result<Location, Full> {
+        self.has_room()?;
+        Ok(self.append_as(row.len(), |bytes| bytes.extend_from_slice(row)))
+    }
+
+    fn has_room(&self) -> Result<(), Full> {
+        if self.chunks.len() - self.free.len() >= MAX_CHUNKS - RESERVE { Err(Full) } else { Ok(()) }
     }
 
     /// As [`Arena::add`], from the reserve; for moving a row out of a chunk that is then released.
     pub(super) fn append(&mut self, row: &Row<'_>) -> Location {
-        let length = row.laid();
+        self.append_as(row.laid(), |bytes| row.lay(bytes))
+    }
+
+    fn append_as(&mut self, length: usize, lay: impl FnOnce(&mut Vec<u8>)) -> Location {
         self.live += length;
         let chunk = self.room(length);
         let bytes = &mut self.chunks[chunk].bytes;
         let at = bytes.len();
-        row.lay(bytes);
+        lay(bytes);
         Location::new(chunk, at)
     }
 

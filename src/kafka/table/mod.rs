@@ -6,7 +6,7 @@
 //!
 //! | file | is |
 //! |---|---|
-//! | `row`, `arena`, `shard`, `rows` | the rows in memory; know no Kafka |
+//! | `row`, `arena`, `hashing`, `shard`, `rows` | the rows in memory; know no Kafka |
 //! | `reader` | the thread that reads the topic |
 //! | `watch` | asks where the log ends and whether partitions were added |
 //! | `facts` | what the cluster says of the topic: settings, identity |
@@ -23,6 +23,7 @@
 mod arena;
 mod ends;
 mod facts;
+mod hashing;
 mod part;
 mod progress;
 mod reader;

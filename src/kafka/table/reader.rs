@@ -230,6 +230,7 @@ impl Reader {
             list.add_partition_offset(&self.settings.topic, partition, offset.unwrap_or(Offset::Beginning))?;
         }
         self.shared.progress.expect(self.ends.left());
+        self.shared.rows.expect(self.ends.left());
         self.consumer.assign(&list)
     }
 
@@ -271,6 +272,8 @@ impl Reader {
 
     fn read(&mut self) -> Result<(), End> {
         let consumer = Arc::clone(&self.consumer);
+        // One that begins at its end is restored without a record.
+        self.tell();
         let (mut ticked, mut told, mut since_told) = (steady_now(), steady_now(), 0u32);
         while !self.shared.stopped() {
             let polled = consumer.poll(POLL);
@@ -344,6 +347,7 @@ impl Reader {
         let progress = &self.shared.progress;
         if !progress.is_restored() && self.ends.all_restored() {
             progress.restored();
+            self.shared.rows.fit();
             let (rows, records, origin) = (self.shared.rows.rows(), progress.records(), progress.origin());
             tracing::info!(topic = %self.settings.topic, rows, records, ?origin, "the table is restored");
             self.gauge();

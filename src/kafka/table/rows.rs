@@ -4,24 +4,28 @@
 //! rewritten before; `tests/memory.rs` measures it at the allocator. Below that each shard's open chunk shows: half a
 //! MiB in all.
 
-use std::hash::BuildHasher as _;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hashbrown::DefaultHashBuilder;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::Entry;
 use super::arena::Full;
+use super::hashing::Hashing;
 use super::row::Row;
 use super::shard::{Change, Shard};
 
 /// Writers lock one of so many; a power of two.
 pub(super) const SHARDS: usize = 256;
 
+/// Room is made for at most so many rows before they come (40 MB): a log may have many records of each key.
+const MOST_EXPECTED: u64 = 1 << 22;
+
 /// The newest record of each key, in memory.
 pub struct Rows {
     shards: Vec<RwLock<Shard>>,
-    hasher: DefaultHashBuilder,
+    /// Drawn when first needed, unless it was [adopted](Rows::adopt) before.
+    hashing: OnceLock<Hashing>,
     rows: AtomicUsize,
     raw: AtomicUsize,
 }
@@ -30,7 +34,7 @@ impl Default for Rows {
     fn default() -> Self {
         Rows {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            hasher: DefaultHashBuilder::default(),
+            hashing: OnceLock::new(),
             rows: AtomicUsize::new(0),
             raw: AtomicUsize::new(0),
         }
@@ -55,25 +59,68 @@ impl Rows {
     }
 
     pub(super) fn put_row(&self, row: &Row<'_>) -> Result<(), Full> {
-        let hash = self.hasher.hash_one(row.key);
-        let change = self.shard(hash).write().put(&self.hasher, hash, row)?;
-        match change {
-            Change::Stale => {}
-            Change::Added => {
-                self.rows.fetch_add(1, Ordering::Relaxed);
-                self.raw.fetch_add(row.raw(), Ordering::Relaxed);
-            }
-            Change::Replaced { raw } => {
-                // Wraps where the new row is the smaller one, and the sum is right all the same.
-                self.raw.fetch_add(row.raw().wrapping_sub(raw), Ordering::Relaxed);
-            }
-        }
+        let hashing = self.hashing();
+        let hash = hashing.of(row.key);
+        let change = self.shard(hash).write().put(hashing, hash, row)?;
+        self.count(Tally::default().and(change, row));
         Ok(())
+    }
+
+    /// Takes all rows of a block, which are so many, as [`Rows::put_row`] takes each; but those that `keep` does not
+    /// want. Quick where they are those of one shard, laid down by a table that hashes as this one.
+    pub(super) fn put_block(&self, mut block: &[u8], rows: usize, keep: impl Fn(&Row<'_>) -> bool) -> Result<(), Full> {
+        let hashing = self.hashing();
+        let mut open: Option<(usize, RwLockWriteGuard<'_, Shard>)> = None;
+        let (mut tally, mut put) = (Tally::default(), Ok(()));
+        while let (Ok(()), Some(laid)) = (put, Row::at(block)) {
+            let (bytes, rest) = block.split_at(laid.length);
+            block = rest;
+            if !keep(&laid.row) {
+                continue;
+            }
+            let hash = hashing.of(laid.row.key);
+            let at = shard_of(hash);
+            let (_, shard) = match &mut open {
+                Some(open) if open.0 == at => open,
+                other => {
+                    let is_first = other.is_none();
+                    // In this order: who holds two locks may wait for one who holds two.
+                    *other = None;
+                    let opened = other.insert((at, self.shards[at].write()));
+                    if is_first {
+                        opened.1.expect(hashing, rows);
+                    }
+                    opened
+                }
+            };
+            put = shard.put_laid(hashing, hash, &laid, bytes).map(|change| tally = tally.and(change, &laid.row));
+        }
+        self.count(tally);
+        put
+    }
+
+    /// Hashes by this seed from now on, if nothing was hashed yet.
+    pub(super) fn adopt(&self, seed: u64) {
+        let _ = self.hashing.set(Hashing::by(seed));
+    }
+
+    /// What keys are hashed by: it must not become known.
+    pub(super) fn seed(&self) -> u64 {
+        self.hashing().seed()
+    }
+
+    fn hashing(&self) -> &Hashing {
+        self.hashing.get_or_init(Hashing::random)
+    }
+
+    fn count(&self, tally: Tally) {
+        self.rows.fetch_add(tally.added, Ordering::Relaxed);
+        self.raw.fetch_add(tally.raw, Ordering::Relaxed);
     }
 
     /// Hands what is known of `key` to `read`, under a lock that only writers of the same shard wait for.
     pub fn get<R>(&self, key: &[u8], read: impl FnOnce(Entry<'_>) -> R) -> R {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hashing().of(key);
         let shard = self.shard(hash).read();
         read(match shard.get(hash, key) {
             None => Entry::Absent,
@@ -84,7 +131,7 @@ impl Rows {
 
     /// Forgets the keys of one shard that were erased before `moment` (milliseconds since 1970); returns how many.
     pub fn forget_erased(&self, shard: usize, moment: i64) -> usize {
-        let (forgotten, raw) = self.shards[shard % SHARDS].write().forget_erased(&self.hasher, moment);
+        let (forgotten, raw) = self.shards[shard % SHARDS].write().forget_erased(self.hashing(), moment);
         self.rows.fetch_sub(forgotten, Ordering::Relaxed);
         self.raw.fetch_sub(raw, Ordering::Relaxed);
         forgotten
@@ -93,10 +140,22 @@ impl Rows {
     /// Forgets the rows that are not to be kept.
     pub(super) fn retain(&self, keep: impl Fn(&Row<'_>) -> bool) {
         for shard in &self.shards {
-            let (forgotten, raw) = shard.write().retain(&self.hasher, &keep);
+            let (forgotten, raw) = shard.write().retain(self.hashing(), &keep);
             self.rows.fetch_sub(forgotten, Ordering::Relaxed);
             self.raw.fetch_sub(raw, Ordering::Relaxed);
         }
+    }
+
+    /// Makes room for about so many rows, which are to come. [`Rows::fit`] gives back what was not needed.
+    pub(super) fn expect(&self, rows: u64) {
+        let rows = usize::try_from(rows.min(MOST_EXPECTED)).unwrap_or(0) / SHARDS;
+        // Keys are spread by chance: a shard gets some more than another.
+        self.shards.iter().for_each(|shard| shard.write().expect(self.hashing(), rows + rows / 16));
+    }
+
+    /// Gives back the room that was made and is not needed.
+    pub(super) fn fit(&self) {
+        self.shards.iter().for_each(|shard| shard.write().fit(self.hashing()));
     }
 
     /// Forgets everything.
@@ -129,8 +188,31 @@ impl Rows {
     }
 
     fn shard(&self, hash: u64) -> &RwLock<Shard> {
-        // The index within a shard uses the low bits, its tags the high seven: take bits between.
-        &self.shards[(hash >> 40) as usize % SHARDS]
+        &self.shards[shard_of(hash)]
+    }
+}
+
+fn shard_of(hash: u64) -> usize {
+    // The index within a shard uses the low bits, its tags the high seven: take bits between.
+    (hash >> 40) as usize % SHARDS
+}
+
+/// What records did to the table's size.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    added: usize,
+    /// Wraps where rows became smaller, and the sum is right all the same.
+    raw: usize,
+}
+
+impl Tally {
+    /// With what one more did.
+    fn and(self, change: Change, row: &Row<'_>) -> Tally {
+        match change {
+            Change::Stale => self,
+            Change::Added => Tally { added: self.added + 1, raw: self.raw.wrapping_add(row.raw()) },
+            Change::Replaced { raw } => Tally { raw: self.raw.wrapping_add(row.raw()).wrapping_sub(raw), ..self },
+        }
     }
 }
 
@@ -169,7 +251,7 @@ mod tests {
         rows.put(b"k", None, 0, 2, 2).unwrap();
         rows.get(b"k", |entry| assert_eq!(entry, Entry::Erased { partition: 0, offset: 2 }));
         assert_eq!(rows.raw_bytes(), 1);
-        let shard = rows.shard(rows.hasher.hash_one(&b"k"[..])).read();
+        let shard = rows.shard(rows.hashing().of(b"k")).read();
         assert!(!shard.contains(b"secret"));
     }
 
@@ -227,6 +309,77 @@ mod tests {
             for (key, expected) in map {
                 prop_assert_eq!(found(&rows, &[key]), Some(expected));
             }
+        }
+    }
+
+    #[test]
+    fn room_that_was_made_for_rows_that_did_not_come_is_given_back() {
+        let (rows, expected) = (Rows::default(), Rows::default());
+        let put = |rows: &Rows| {
+            (0..50_000u64).for_each(|n| rows.put(&n.to_be_bytes(), Some(b"value"), 0, n.cast_signed(), 0).unwrap());
+        };
+        expected.expect(5_000_000);
+        put(&rows);
+        put(&expected);
+        assert!(expected.memory() > 2 * rows.memory());
+        expected.fit();
+        // Chance spreads the keys otherwise in each.
+        let close = |memory: usize| (rows.memory() * 9 / 10..rows.memory() * 11 / 10).contains(&memory);
+        assert!(close(expected.memory()), "{} and {}", expected.memory(), rows.memory());
+        assert_eq!(found(&expected, &49_999u64.to_be_bytes()), Some((Some(b"value".to_vec()), 49_999)));
+    }
+
+    #[test]
+    fn a_seed_is_adopted_only_while_nothing_was_hashed() {
+        let (fresh, used) = (Rows::default(), Rows::default());
+        used.put(b"k", Some(b"v"), 0, 1, 1).unwrap();
+        fresh.adopt(7);
+        used.adopt(7);
+        assert_eq!(fresh.seed(), 7);
+        assert_ne!(used.seed(), 7);
+        assert_eq!(found(&used, b"k"), Some((Some(b"v".to_vec()), 1)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Blocks of a table that hashes alike or otherwise, over rows that are there, older and newer ones.
+        #[test]
+        fn a_block_does_what_its_rows_would_do_one_by_one(
+            there in proptest::collection::vec((0u8..60, proptest::option::of(0usize..300), 0i64..50), 0..60),
+            laid in proptest::collection::vec((0u8..60, proptest::option::of(0usize..300), 0i64..50), 1..200),
+            alike: bool,
+        ) {
+            let (source, one_by_one, by_blocks) = (Rows::default(), Rows::default(), Rows::default());
+            if alike {
+                by_blocks.adopt(source.seed());
+            }
+            let put = |rows: &Rows, (key, length, offset): (u8, Option<usize>, i64)| {
+                let value = length.map(|length| vec![key; length]);
+                rows.put(&[key], value.as_deref(), i32::from(key % 3), offset, offset).unwrap();
+            };
+            laid.iter().for_each(|row| put(&source, *row));
+            there.iter().for_each(|row| { put(&one_by_one, *row); put(&by_blocks, *row); });
+            let wanted = |row: &Row<'_>| row.partition != 2;
+            for shard in 0..SHARDS {
+                let mut block = Vec::new();
+                let rows = source.lay_shard(shard, &mut block);
+                by_blocks.put_block(&block, rows, wanted).unwrap();
+                let mut rest = block.as_slice();
+                while let Some(laid) = Row::at(rest) {
+                    if wanted(&laid.row) {
+                        one_by_one.put_row(&laid.row).unwrap();
+                    }
+                    rest = &rest[laid.length..];
+                }
+            }
+            prop_assert_eq!((by_blocks.rows(), by_blocks.raw_bytes()), (one_by_one.rows(), one_by_one.raw_bytes()));
+            for key in 0..60 {
+                prop_assert_eq!(found(&by_blocks, &[key]), found(&one_by_one, &[key]));
+            }
+            // What was erased is counted too, in whichever way it came.
+            let forgotten = |rows: &Rows| (0..SHARDS).map(|shard| rows.forget_erased(shard, 40)).sum::<usize>();
+            prop_assert_eq!(forgotten(&by_blocks), forgotten(&one_by_one));
         }
     }
 

@@ -1,11 +1,10 @@
 //! One part of the table: an index of keys over an arena of rows. Single-threaded: `rows.rs` holds the lock.
 
-use std::hash::BuildHasher as _;
-
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 
 use super::arena::{Arena, Full, Location, for_each_in};
-use super::row::Row;
+use super::hashing::Hashing;
+use super::row::{Laid, Row};
 
 /// What a record did to the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +31,11 @@ impl Shard {
     ///
     /// # Errors
     /// [`Full`], and nothing changed.
-    pub(super) fn put(&mut self, hasher: &DefaultHashBuilder, hash: u64, row: &Row<'_>) -> Result<Change, Full> {
+    pub(super) fn put(&mut self, hashing: &Hashing, hash: u64, row: &Row<'_>) -> Result<Change, Full> {
         let arena = &mut self.arena;
         let Some(slot) = self.index.find_mut(hash, |at| has_key(arena, *at, row.key)) else {
             let location = arena.add(row)?;
-            self.index.insert_unique(hash, location, |at| hash_at(arena, *at, hasher));
+            self.index.insert_unique(hash, location, |at| hash_at(arena, *at, hashing));
             self.erased += usize::from(row.value.is_none());
             return Ok(Change::Added);
         };
@@ -51,8 +50,41 @@ impl Shard {
             arena.bury(old);
         }
         self.erased = self.erased + usize::from(row.value.is_none()) - usize::from(was_erased);
-        self.clear(hasher);
+        self.clear(hashing);
         Ok(Change::Replaced { raw })
+    }
+
+    /// As [`Shard::put`], with the row as it lies elsewhere.
+    ///
+    /// # Errors
+    /// [`Full`], and nothing changed.
+    pub(super) fn put_laid(
+        &mut self,
+        hashing: &Hashing,
+        hash: u64,
+        laid: &Laid<'_>,
+        bytes: &[u8],
+    ) -> Result<Change, Full> {
+        let arena = &mut self.arena;
+        if self.index.find(hash, |at| has_key(arena, *at, laid.row.key)).is_some() {
+            return self.put(hashing, hash, &laid.row);
+        }
+        let location = arena.add_laid(bytes)?;
+        self.index.insert_unique(hash, location, |at| hash_at(arena, *at, hashing));
+        self.erased += usize::from(laid.row.value.is_none());
+        Ok(Change::Added)
+    }
+
+    /// Makes room for so many rows more: an index that grows is made anew, and reads every row for it.
+    pub(super) fn expect(&mut self, hashing: &Hashing, rows: usize) {
+        let arena = &self.arena;
+        self.index.reserve(rows, |at| hash_at(arena, *at, hashing));
+    }
+
+    /// Gives back the room that its rows do not need.
+    pub(super) fn fit(&mut self, hashing: &Hashing) {
+        let arena = &self.arena;
+        self.index.shrink_to_fit(|at| hash_at(arena, *at, hashing));
     }
 
     /// The row of a key.
@@ -63,15 +95,15 @@ impl Shard {
 
     /// Forgets the keys that were erased before `moment` (milliseconds since 1970); returns how many, and their raw
     /// bytes.
-    pub(super) fn forget_erased(&mut self, hasher: &DefaultHashBuilder, moment: i64) -> (usize, usize) {
+    pub(super) fn forget_erased(&mut self, hashing: &Hashing, moment: i64) -> (usize, usize) {
         if self.erased == 0 {
             return (0, 0);
         }
-        self.retain(hasher, |row| row.value.is_some() || row.timestamp >= moment)
+        self.retain(hashing, |row| row.value.is_some() || row.timestamp >= moment)
     }
 
     /// Forgets the rows that are not to be kept; returns how many, and their raw bytes.
-    pub(super) fn retain(&mut self, hasher: &DefaultHashBuilder, keep: impl Fn(&Row<'_>) -> bool) -> (usize, usize) {
+    pub(super) fn retain(&mut self, hashing: &Hashing, keep: impl Fn(&Row<'_>) -> bool) -> (usize, usize) {
         let (mut forgotten, mut raw, mut erased) = (0, 0, 0);
         let arena = &mut self.arena;
         self.index.retain(|location| {
@@ -86,12 +118,12 @@ impl Shard {
             false
         });
         self.erased -= erased;
-        self.clear(hasher);
+        self.clear(hashing);
         (forgotten, raw)
     }
 
     /// Moves rows together until few enough bytes are dead.
-    fn clear(&mut self, hasher: &DefaultHashBuilder) {
+    fn clear(&mut self, hashing: &Hashing) {
         while let Some(slot) = self.arena.to_clear() {
             let (index, arena) = (&mut self.index, &mut self.arena);
             let chunk = arena.take(slot);
@@ -100,7 +132,7 @@ impl Shard {
                     return;
                 }
                 let old = Location::new(slot, at);
-                if let Some(entry) = index.find_mut(hasher.hash_one(laid.row.key), |location| *location == old) {
+                if let Some(entry) = index.find_mut(hashing.of(laid.row.key), |location| *location == old) {
                     *entry = arena.append(&laid.row);
                 }
             });
@@ -134,6 +166,6 @@ fn has_key(arena: &Arena, location: Location, key: &[u8]) -> bool {
     arena.get(location).is_some_and(|laid| laid.row.key == key)
 }
 
-fn hash_at(arena: &Arena, location: Location, hasher: &DefaultHashBuilder) -> u64 {
-    arena.get(location).map_or(0, |laid| hasher.hash_one(laid.row.key))
+fn hash_at(arena: &Arena, location: Location, hashing: &Hashing) -> u64 {
+    arena.get(location).map_or(0, |laid| hashing.of(laid.row.key))
 }

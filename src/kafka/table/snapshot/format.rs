@@ -20,7 +20,7 @@ use crate::telemetry::faults::{self, Breakage};
 
 const MAGIC: &[u8; 8] = b"notitabl";
 /// Raised with every change of the format or of how rows lie.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// A header is never longer: ten thousand partitions and names of Kafka's greatest length fit.
 const MAX_HEADER: usize = 1 << 20;
 
@@ -35,6 +35,8 @@ pub(in crate::kafka::table) struct Header {
     pub(in crate::kafka::table) next: Vec<Option<i64>>,
     /// About how many rows follow.
     pub(in crate::kafka::table) rows: u64,
+    /// What the table hashes by: a block holds what hashes alike.
+    pub(in crate::kafka::table) seed: u64,
 }
 
 impl Header {
@@ -46,6 +48,7 @@ impl Header {
         }
         put_varint(&mut out, self.as_of.0.cast_unsigned());
         put_varint(&mut out, self.rows);
+        put_varint(&mut out, self.seed);
         put_varint(&mut out, self.next.len() as u64);
         for next in &self.next {
             // Offsets are never negative, and none is the greatest.
@@ -64,14 +67,14 @@ impl Header {
         };
         let (cluster, topic, id) = (text()?, text()?, text()?);
         let as_of = Timestamp(take_varint(bytes, &mut at)?.cast_signed());
-        let rows = take_varint(bytes, &mut at)?;
+        let (rows, seed) = (take_varint(bytes, &mut at)?, take_varint(bytes, &mut at)?);
         let partitions = usize::try_from(take_varint(bytes, &mut at)?).ok().filter(|count| *count <= bytes.len())?;
         let mut next = Vec::with_capacity(partitions);
         for _ in 0..partitions {
             next.push(take_varint(bytes, &mut at)?.checked_sub(1).map(u64::cast_signed));
         }
         let identity = Identity { cluster, topic, id, partitions };
-        (at == bytes.len()).then_some(Header { identity, as_of, next, rows })
+        (at == bytes.len()).then_some(Header { identity, as_of, next, rows, seed })
     }
 }
 
@@ -275,6 +278,7 @@ mod tests {
             as_of: Timestamp(1_763_900_000_123),
             next: vec![Some(0), Some(i64::MAX), None],
             rows: 4,
+            seed: u64::MAX,
         }
     }
 
@@ -344,8 +348,8 @@ mod tests {
     #[test]
     fn another_format_is_named() {
         let mut bytes = written(&[]);
-        bytes[8] = 2;
-        assert_eq!(read(&bytes), Err(Distrust::Format(2)));
+        bytes[8] = 1;
+        assert_eq!(read(&bytes), Err(Distrust::Format(1)));
     }
 
     proptest! {

@@ -92,8 +92,8 @@ impl Keeper {
         if kept.is_some_and(|(kept, of)| *kept == next && as_of.since(*of) <= self.retention / 8) {
             return;
         }
-        let rows = self.shared.rows.rows() as u64;
-        let header = Header { identity: self.identity.clone(), as_of, next, rows };
+        let (rows, seed) = (self.shared.rows.rows() as u64, self.shared.rows.seed());
+        let header = Header { identity: self.identity.clone(), as_of, next, rows, seed };
         let (topic, begun) = (&self.identity.topic, steady_now());
         match self.store.write(&header, &self.shared.rows) {
             Ok(None) => tracing::debug!(topic, "another process writes the table's snapshot"),

@@ -123,6 +123,7 @@ impl Found {
     /// # Errors
     /// Why it may not be used; some of its rows may be in `rows`.
     pub(in crate::kafka::table) fn load(self, rows: &Rows, tell: impl Fn(u64) + Sync) -> Result<Header, Distrust> {
+        rows.adopt(self.header.seed);
         let reader = Mutex::new(Some(self.reader));
         let load = Load { reader, said: 0.into(), read: 0.into(), next: &self.header.next, rows, tell };
         let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
@@ -183,21 +184,29 @@ impl<T: Fn(u64)> Load<'_, T> {
     }
 
     /// Puts a block's rows into the table; returns how many rows were read so far, by all threads.
-    fn put(&self, mut block: &[u8]) -> Result<u64, Distrust> {
-        let mut read = 0;
+    fn put(&self, block: &[u8]) -> Result<u64, Distrust> {
+        let rows = self.count(block)?;
+        // A partition that was not held whole is read from its beginning, and what was erased there may have left the
+        // topic without a trace.
+        let whole = |row: &Row<'_>| self.next_of(row).flatten().is_some();
+        self.rows.put_block(block, rows, whole).map_err(|full| Distrust::Unreadable(full.to_string()))?;
+        Ok(self.read.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64)
+    }
+
+    /// How many rows a block holds, each of which makes sense.
+    fn count(&self, mut block: &[u8]) -> Result<usize, Distrust> {
+        let mut rows = 0;
         while !block.is_empty() {
             let laid = Row::at(block).filter(|laid| !laid.dead).ok_or(Distrust::Damaged("a row makes no sense"))?;
-            let at = usize::try_from(laid.row.partition).ok().and_then(|partition| self.next.get(partition));
-            let next = at.ok_or(Distrust::Damaged("a row's partition does not exist"))?;
-            // A partition that was not held whole is read from its beginning, and what was erased there may have left
-            // the topic without a trace.
-            if next.is_some() {
-                self.rows.put_row(&laid.row).map_err(|full| Distrust::Unreadable(full.to_string()))?;
-            }
+            self.next_of(&laid.row).ok_or(Distrust::Damaged("a row's partition does not exist"))?;
             block = &block[laid.length..];
-            read += 1;
+            rows += 1;
         }
-        Ok(self.read.fetch_add(read, Ordering::Relaxed) + read)
+        Ok(rows)
+    }
+
+    fn next_of(&self, row: &Row<'_>) -> Option<Option<i64>> {
+        usize::try_from(row.partition).ok().and_then(|partition| self.next.get(partition)).copied()
     }
 }
 
@@ -217,7 +226,7 @@ mod tests {
             id: "id".to_owned(),
             partitions: 2,
         };
-        Header { identity, as_of: Timestamp(1), next: vec![Some(1_000), Some(900)], rows: 300 }
+        Header { identity, as_of: Timestamp(1), next: vec![Some(1_000), Some(900)], rows: 300, seed: 7 }
     }
 
     fn table() -> Rows {
@@ -259,6 +268,17 @@ mod tests {
         assert_eq!((again.rows(), again.raw_bytes()), (rows.rows(), rows.raw_bytes()));
         assert_eq!(content(&again), content(&rows));
         assert!(!store.new.exists());
+    }
+
+    #[test]
+    fn a_table_that_hashes_otherwise_holds_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, rows, again) = (Store::new(folder.path(), "t"), table(), Rows::default());
+        store.write(&Header { seed: rows.seed(), ..header() }, &rows).unwrap();
+        assert_ne!(again.seed(), rows.seed());
+        store.open().unwrap().unwrap().load(&again, |_| {}).unwrap();
+        assert_eq!(content(&again), content(&rows));
+        assert_eq!(recall(&store).unwrap().seed(), rows.seed());
     }
 
     #[test]

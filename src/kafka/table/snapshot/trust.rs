@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn header() -> Header {
-        Header { identity: log().identity, as_of: NOW.minus(HOUR), next: vec![Some(100), Some(40)], rows: 0 }
+        Header { identity: log().identity, as_of: NOW.minus(HOUR), next: vec![Some(100), Some(40)], rows: 0, seed: 0 }
     }
 
     fn judged(change: impl FnOnce(&mut Header, &mut Log)) -> Result<(), Distrust> {
