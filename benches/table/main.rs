@@ -6,11 +6,14 @@
 //!
 //! Rounds of all three kinds take turns, medians are compared. `cargo bench --bench table -- --records 1000000 --rounds 5
 //! --json FILE`.
+//!
+//! With `--sizes 10000,1000000` it asks nobody, and measures what tables of these sizes hold and how fast they answer.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on says so by panicking")]
 #![expect(clippy::disallowed_methods, reason = "it measures time, and is told of the services by the environment")]
 
 mod measure;
+mod sizes;
 mod world;
 
 use std::path::PathBuf;
@@ -26,10 +29,13 @@ struct Options {
     records: u64,
     rounds: usize,
     json: Option<PathBuf>,
+    sizes: Vec<usize>,
+    /// Of the table that this process fills, and says what came of it.
+    rows: Option<usize>,
 }
 
 fn options() -> Options {
-    let mut options = Options { records: 1_000_000, rounds: 5, json: None };
+    let mut options = Options { records: 1_000_000, rounds: 5, json: None, sizes: Vec::new(), rows: None };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
@@ -37,6 +43,8 @@ fn options() -> Options {
             "--records" => options.records = value().parse().unwrap(),
             "--rounds" => options.rounds = value().parse().unwrap(),
             "--json" => options.json = Some(PathBuf::from(value())),
+            "--sizes" => options.sizes = value().split(',').map(|size| size.parse().unwrap()).collect(),
+            "--rows" => options.rows = Some(value().parse().unwrap()),
             // Cargo's own.
             "--bench" => {}
             other => panic!("unknown argument {other}"),
@@ -45,9 +53,18 @@ fn options() -> Options {
     options
 }
 
-#[tokio::main]
-async fn main() {
+fn main() {
     let options = options();
+    if let Some(rows) = options.rows {
+        return sizes::one(rows);
+    }
+    if !options.sizes.is_empty() {
+        return sizes::all(&options.sizes, options.rounds, options.json.as_deref());
+    }
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(restores(options));
+}
+
+async fn restores(options: Options) {
     let world = World::new().await;
     let produced = tokio::task::block_in_place(|| world.produce_preferences(options.records));
     println!("{} preferences, {:.0} B each with key", options.records, ratio(produced, options.records));

@@ -17,6 +17,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub fn bare(world: &World, records: u64) -> Duration {
     let begun = Instant::now();
     let consumer: BaseConsumer = world.client().create().unwrap();
+    // As the table does: librdkafka waits half a second before it asks again who leads a partition.
+    consumer.fetch_metadata(Some(&world.topics.preferences()), PATIENCE).unwrap();
     let mut list = TopicPartitionList::new();
     for partition in 0..PARTITIONS {
         list.add_partition_offset(&world.topics.preferences(), partition, Offset::Beginning).unwrap();
