@@ -24,6 +24,10 @@ use notilog::registry::Registry;
 use notilog::wire::{RecordType, WriterIds};
 use rdkafka::ClientConfig;
 
+/// As in `notilog`: what the copy costs is librdkafka's, not an allocator's.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Events go to this domain.
 const DOMAIN: &str = "shop";
 
