@@ -1,5 +1,6 @@
-//! The data: recipients with two verified endpoints on two channels, and events of about 220 B for them. A number
-//! alone decides what a record holds, save for the events' time, which an expiry is counted from.
+//! The data: recipients with verified endpoints on two channels in turn, two unless said otherwise, and events of about
+//! 220 B or more for them. A number alone decides what a record holds, save for the events' time, which an expiry is
+//! counted from.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use crate::{DOMAIN, World};
+
+/// An event that is not padded has about so many bytes, or a few less.
+const EVENT_BYTES: usize = 220;
 
 const CHANNELS: [Open<'static, Channel>; 2] = [Open::Known(Channel::Email), Open::Known(Channel::Telegram)];
 
@@ -30,6 +34,12 @@ pub struct Fill {
     /// How many recipients there are.
     #[arg(long)]
     recipients: u64,
+    /// How many endpoints each recipient has: an event becomes so many outbound records.
+    #[arg(long, default_value_t = 2)]
+    endpoints: u64,
+    /// About how many bytes an event has; those of 220 B are the smallest.
+    #[arg(long, default_value_t = EVENT_BYTES)]
+    event_bytes: usize,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -40,7 +50,7 @@ enum What {
 
 impl Fill {
     pub fn run(&self, world: &World) {
-        let mut filler = Filler::new(world);
+        let mut filler = Filler::new(world, self.endpoints, self.event_bytes.saturating_sub(EVENT_BYTES));
         let time = Clock::system().now();
         for number in self.first..self.first + self.count {
             match self.what {
@@ -57,11 +67,14 @@ struct Filler {
     encoders: Encoders,
     preferences: String,
     events: String,
+    endpoints: u64,
+    /// Of an event's data, for its size.
+    padding: String,
     value: Vec<u8>,
 }
 
 impl Filler {
-    fn new(world: &World) -> Filler {
+    fn new(world: &World, endpoints: u64, padding: usize) -> Filler {
         let producer = world
             .client()
             .set("partitioner", "murmur2_random")
@@ -76,21 +89,23 @@ impl Filler {
             encoders: Encoders::new(world.writer_ids()),
             preferences: world.topics.preferences(),
             events: world.topics.events(DOMAIN),
+            endpoints,
+            padding: if padding == 0 { String::new() } else { format!(",\"note\":\"{}\"", "x".repeat(padding)) },
             value: Vec::new(),
         }
     }
 
     fn preferences(&mut self, number: u64) {
         let user = user(number);
-        let (mail, chat) = (format!("{user}@mail.example.org"), (7_000_000_000 + number).to_string());
-        let endpoint = |channel, address, label| Endpoint { channel, address, verified: true, label };
-        let choice = CategoryChoice { enabled: true, channels: Some(CHANNELS.to_vec()), digest: None };
+        let addresses: Vec<String> = (0..self.endpoints).map(|nth| address(&user, number, nth)).collect();
+        let channels = CHANNELS.iter().copied().take(addresses.len()).collect();
+        let choice = CategoryChoice { enabled: true, channels: Some(channels), digest: None };
         let preferences = Preferences {
             tenant: "default",
             user_id: &user,
             locale: "en-GB",
             timezone: "Europe/Berlin",
-            endpoints: vec![endpoint(CHANNELS[0], mail.as_str(), Some("home")), endpoint(CHANNELS[1], &chat, None)],
+            endpoints: addresses.iter().zip(CHANNELS.iter().cycle()).enumerate().map(endpoint).collect(),
             channels: SmallMap::default(),
             categories: SmallMap(vec![("orders", choice)]),
             quiet_hours: Vec::new(),
@@ -107,13 +122,14 @@ impl Filler {
     fn event(&mut self, number: u64, recipients: u64, time: Timestamp) {
         let user = user(scattered(number) % recipients);
         let id = format!("e-{number:012}");
-        let mut data = String::with_capacity(128);
+        let mut data = String::with_capacity(128 + self.padding.len());
         let _ = write!(
             data,
             "{{\"order_id\":\"A-{number:010}\",\"carrier\":\"Nordpost\",\"items\":{},\"total\":\"{}.90\",\
-             \"url\":\"https://shop.example.org/orders/{number:010}\"}}",
+             \"url\":\"https://shop.example.org/orders/{number:010}\"{}}}",
             number % 9 + 1,
             number % 400 + 10,
+            self.padding,
         );
         let event = Event {
             id: &id,
@@ -140,6 +156,19 @@ impl Filler {
         let headers = OwnedHeaders::new_with_capacity(1).insert(header);
         send(&self.producer, &self.events, &RecipientKey::new("default", &user), &self.value, Some(headers));
     }
+}
+
+/// Mail and chat in turn.
+fn address(user: &str, number: u64, nth: u64) -> String {
+    match nth {
+        0 => format!("{user}@mail.example.org"),
+        nth if nth % 2 == 0 => format!("{user}+{nth}@mail.example.org"),
+        nth => (7_000_000_000 + number + nth / 2 * 100_000_000).to_string(),
+    }
+}
+
+fn endpoint<'a>((nth, (address, channel)): (usize, (&'a String, &Open<'a, Channel>))) -> Endpoint<'a> {
+    Endpoint { channel: *channel, address, verified: true, label: (nth == 0).then_some("home") }
 }
 
 fn send(producer: &BaseProducer, topic: &str, key: &RecipientKey, value: &[u8], headers: Option<OwnedHeaders>) {

@@ -57,13 +57,13 @@ def build(profile):
 
 
 class Bench:
-    def __init__(self, options, folder):
+    def __init__(self, options, folder, built):
         self.options, self.folder = options, folder
         self.kafka, self.registry = os.environ["NOTILOG_KAFKA_PORT"], os.environ["NOTILOG_REGISTRY_PORT"]
         self.prefix = f"bench-router-{uuid.uuid4().hex[:8]}."
         self.cluster = Cluster(f"127.0.0.1:{self.kafka}", self.prefix)
         self.broker = process.broker()
-        self.binary, self.tool = build(options.cargo_profile)
+        self.binary, self.tool = built
         self.configuration = contestants.configuration(
             self.prefix, folder, self.kafka, self.registry, options.shards
         )
@@ -180,7 +180,7 @@ def say(text):
 def main():
     options = arguments()
     with tempfile.TemporaryDirectory(prefix="bench-router-") as folder:
-        bench = Bench(options, Path(folder))
+        bench = Bench(options, Path(folder), build(options.cargo_profile))
         try:
             say(f"{options.recipients:,} recipients, rounds of {options.events:,} events; a small round first")
             bench.prepare()

@@ -25,7 +25,7 @@ class Contestant:
         return subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT)
 
 
-def configuration(prefix, folder, kafka_port, registry_port, shards):
+def configuration(prefix, folder, kafka_port, registry_port, shards, partitions=EVENT_PARTITIONS):
     """notilog.toml: what users would write for this installation, and nothing for speed but the shards."""
     path = folder / "notilog.toml"
     path.write_text(
@@ -40,7 +40,7 @@ telemetry.listen = "127.0.0.1:0"
 topics.domains = ["shop"]
 topics.channels = ["email", "telegram"]
 topics.replication_factor = 1
-topics.partitions.events = {EVENT_PARTITIONS}
+topics.partitions.events = {partitions}
 state.dir = "{folder}/state"
 """
     )
