@@ -7,7 +7,7 @@ java_is_new_enough() {
   [[ -n $version && $version -ge 17 ]]
 }
 
-# Debian package names of what is missing, one a line. $1: services, or build for the compiler's needs too.
+# Debian package names of what is missing, one a line. $1: services, or build for the needs of compiler and checks too.
 missing_packages() {
   java_is_new_enough || say openjdk-17-jdk-headless
   command -v mvn >/dev/null || say maven
@@ -21,6 +21,7 @@ missing_packages() {
   command -v gcc >/dev/null || say gcc
   command -v g++ >/dev/null || say g++
   command -v make >/dev/null || say make
+  command -v valgrind >/dev/null || say valgrind
   if ! command -v pkg-config >/dev/null; then
     say pkg-config
     say libssl-dev
