@@ -50,7 +50,8 @@ enum What {
 
 impl Fill {
     pub fn run(&self, world: &World) {
-        let mut filler = Filler::new(world, self.endpoints, self.event_bytes.saturating_sub(EVENT_BYTES));
+        let padding = self.event_bytes.saturating_sub(EVENT_BYTES);
+        let mut filler = Filler::new(world, 50, self.endpoints, padding);
         let time = Clock::system().now();
         for number in self.first..self.first + self.count {
             match self.what {
@@ -62,7 +63,7 @@ impl Fill {
     }
 }
 
-struct Filler {
+pub struct Filler {
     producer: BaseProducer,
     encoders: Encoders,
     preferences: String,
@@ -74,12 +75,12 @@ struct Filler {
 }
 
 impl Filler {
-    fn new(world: &World, endpoints: u64, padding: usize) -> Filler {
+    pub fn new(world: &World, linger_ms: u32, endpoints: u64, padding: usize) -> Filler {
         let producer = world
             .client()
             .set("partitioner", "murmur2_random")
             .set("enable.idempotence", "true")
-            .set("linger.ms", "50")
+            .set("linger.ms", linger_ms.to_string())
             .set("batch.size", "1000000")
             .set("queue.buffering.max.messages", "200000")
             .create()
@@ -119,7 +120,8 @@ impl Filler {
         send(&self.producer, &self.preferences, &RecipientKey::new("default", &user), &self.value, None);
     }
 
-    fn event(&mut self, number: u64, recipients: u64, time: Timestamp) {
+    /// Writes an event; waits while the producer's queue is full.
+    pub fn event(&mut self, number: u64, recipients: u64, time: Timestamp) {
         let user = user(scattered(number) % recipients);
         let id = format!("e-{number:012}");
         let mut data = String::with_capacity(128 + self.padding.len());
@@ -178,6 +180,11 @@ fn send(producer: &BaseProducer, topic: &str, key: &RecipientKey, value: &[u8], 
         producer.poll(Duration::from_millis(20));
         record = back;
     }
+}
+
+/// The number in an event's id.
+pub fn number_of(id: &str) -> u64 {
+    id.trim_start_matches("e-").parse().unwrap()
 }
 
 fn user(number: u64) -> String {

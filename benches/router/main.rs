@@ -1,4 +1,5 @@
-//! What the benchmark of the router needs in Rust; `benches/router/run` builds it, and calls it with a role:
+//! What the benchmarks of the router need in Rust; `benches/router/run` and `benches/latency/run` build it, and call it
+//! with a role:
 //!
 //! | role | does |
 //! |---|---|
@@ -6,6 +7,7 @@
 //! | `fill` | writes recipients and events, the same ones each time |
 //! | `copy` | the bare transactional copy: no decode, no join |
 //! | `digest` | reads what a contestant wrote under read_committed, and says how much, and a digest of what |
+//! | `latency` | writes events at a steady rate, and says how long each took to become visible under read_committed |
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on says so by panicking")]
 #![expect(clippy::disallowed_methods, reason = "it measures time, and is told of the services by the configuration")]
@@ -13,6 +15,7 @@
 mod copy;
 mod digest;
 mod fill;
+mod latency;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +53,8 @@ enum Role {
     Copy(copy::Copy),
     /// Digests outputs.
     Digest(digest::Digest),
+    /// Paces events and measures them.
+    Latency(latency::Latency),
 }
 
 /// What every role knows.
@@ -101,5 +106,6 @@ fn main() {
         Role::Fill(fill) => fill.run(&world),
         Role::Copy(copy) => copy.run(&world),
         Role::Digest(digest) => digest.run(&world),
+        Role::Latency(latency) => latency.run(&world),
     }
 }

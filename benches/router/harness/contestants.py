@@ -68,7 +68,8 @@ def copy(tool, configuration, prefix, threads, sizes):
     return Contestant("copy", [tool, "--config", configuration, "copy", *flat], f"{prefix}bare-copy")
 
 
-def streams(facts, folder, prefix, kafka_port, threads):
+def streams(facts, folder, prefix, kafka_port, threads, changes=None):
+    """`changes` are properties that replace the usual ones."""
     name = f"streams-{threads}"
     ids = facts["schema_ids"]
     properties = {
@@ -80,8 +81,20 @@ def streams(facts, folder, prefix, kafka_port, threads):
         "prefix": prefix,
         "policy.version": facts["policy_version"],
         **{f"schema.{record}": number for record, number in ids.items()},
+        **(changes or {}),
     }
     path = folder / f"{name}.properties"
     path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     command = ["java", *JVM, "-cp", f"{PEER}/target/peer.jar:{PEER}/target/lib/*", "notilog.peer.Peer", path]
     return Contestant(name, command, prefix + name)
+
+
+def prompt(interval_ms, linger_ms):
+    """What Kafka Streams is told when it is to be quick: fetches are answered at once, batches are not waited for."""
+    return {
+        "commit.interval.ms": interval_ms,
+        "streams.producer.linger.ms": linger_ms,
+        "streams.consumer.fetch.min.bytes": 1,
+        "streams.consumer.fetch.max.wait.ms": 500,
+        "streams.poll.ms": min(interval_ms, 100),
+    }
