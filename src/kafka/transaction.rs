@@ -57,6 +57,9 @@ const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Librdkafka's bound on what is produced and not yet acknowledged, in KiB.
 const QUEUE_KIB: &str = "65536";
 
+/// librdkafka's words for CONCURRENT_TRANSACTIONS.
+const OVERLAPPED: &str = "another concurrent operation on the same transaction was ongoing";
+
 /// A producer between transactions.
 pub struct TransactionalProducer {
     inner: ByHandle<Context>,
@@ -197,6 +200,7 @@ impl TransactionalProducer {
             faults: Mutex::default(),
             served: AtomicU64::new(0),
             asked_again: AtomicBool::new(false),
+            overlapped: AtomicBool::new(false),
         };
         let failed =
             |doing, error: &KafkaError| Failure::Kafka { id: id.to_owned(), doing, why: diagnostics.explain(error) };
@@ -235,12 +239,19 @@ impl TransactionalProducer {
         &self.id
     }
 
+    /// Whether the last transaction began before the markers of the one before it were written: librdkafka then lets
+    /// its first records wait for 20 ms.
+    pub fn overlapped(&self) -> bool {
+        self.inner.base().context().overlapped.load(Ordering::SeqCst)
+    }
+
     /// Begins a transaction.
     ///
     /// # Errors
     /// [`Failure`] when librdkafka refuses; the producer is gone.
     pub fn begin(self) -> Result<Transaction, Failure> {
         self.inner.base().context().faults.lock().clear();
+        self.inner.base().context().overlapped.store(false, Ordering::SeqCst);
         let began = match faults::broken(Breakage::NoTransactionalId) {
             true => Ok(()),
             false => self.inner.base().begin_transaction(),
@@ -569,6 +580,8 @@ struct Context {
     served: AtomicU64,
     /// librdkafka asked for the end of a transaction a second time.
     asked_again: AtomicBool,
+    /// The last transaction began before the markers of the one before it were written.
+    overlapped: AtomicBool,
 }
 
 impl Context {
@@ -586,6 +599,8 @@ impl ClientContext for Context {
             self.diagnostics.on_log(level, facility, message);
         } else if facility == "ENDTXN" && (message.contains("_TRANSPORT") || message.contains("_TIMED_OUT")) {
             self.asked_again.store(true, Ordering::SeqCst);
+        } else if facility == "ADDPARTS" && message.ends_with(OVERLAPPED) {
+            self.overlapped.store(true, Ordering::SeqCst);
         }
     }
 

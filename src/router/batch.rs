@@ -3,7 +3,7 @@
 //! Pure: the shard tells what happened, this says what to do.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::kafka::{Position, RecordFault, TopicPartition};
 use crate::telemetry::faults::{self, Breakage};
@@ -145,20 +145,6 @@ impl Bisection {
                     .retain(|(partition, offset), _| *partition != position.partition || *offset >= position.offset);
             }
         }
-    }
-}
-
-/// How long the next poll may wait.
-pub fn poll_timeout(
-    opened: Option<Instant>,
-    now: Instant,
-    interval: Duration,
-    idle: Duration,
-    dry: Duration,
-) -> Duration {
-    match opened {
-        None => idle,
-        Some(opened) => (opened + interval).saturating_duration_since(now).min(dry),
     }
 }
 

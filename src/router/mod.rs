@@ -8,6 +8,7 @@ mod holding;
 mod input;
 mod metrics;
 mod outputs;
+mod pace;
 mod pipeline;
 mod placing;
 mod register;

@@ -24,11 +24,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::batch::{Batch, Bisection, Step, poll_timeout};
+use super::batch::{Batch, Bisection, Step};
 use super::holding::Shares;
 use super::input::Input;
 use super::metrics::RouterMetrics;
 use super::outputs::OutputError;
+use super::pace::{Commit, Pace};
 use super::pipeline::{Halt, Pipeline};
 use super::placing::{First, Places, Placing};
 use crate::kafka::{
@@ -49,9 +50,6 @@ const TABLE_LAG: Duration = Duration::from_secs(1);
 
 /// How long a poll waits when nothing is open.
 const IDLE: Duration = Duration::from_millis(50);
-
-/// How long a poll waits for more while a transaction is open; then it is committed: input is scarce.
-const DRY: Duration = Duration::from_millis(5);
 
 /// How often the held heads of event tiers are looked at, and the group served while routing waits for long.
 const LOOK: Duration = Duration::from_millis(5);
@@ -127,6 +125,7 @@ struct Running {
     shard: Shard,
     stage: Stage,
     batch: Batch,
+    pace: Pace,
     bisection: Bisection,
     heads: HeldHeads,
     /// The held heads are not looked at before.
@@ -143,12 +142,14 @@ impl Shard {
     /// Works until told to stop or unable to go on; leaves the group.
     pub fn run(self) -> ShardEnd {
         let bisection = Bisection::new(self.max_records);
+        let pace = Pace::new(self.commit_interval);
         let holds = Holds::new(self.places.register.clone(), self.consumer.group(), self.clock.clone());
         let mut running = Running {
             placing: None,
             shard: self,
             stage: Stage::Gone,
             batch: Batch::default(),
+            pace,
             bisection,
             heads: HeldHeads::default(),
             heads_at: steady_now(),
@@ -188,12 +189,12 @@ impl Running {
 
     /// Waits for a record, and takes those that are there already with it.
     fn turn(&mut self) -> Result<(), ShardEnd> {
-        let now = steady_now();
-        let timeout = poll_timeout(self.batch.opened(), now, self.shard.commit_interval, IDLE, DRY);
-        match self.step(timeout, now)? {
+        let now = self.settled();
+        let rested = self.batch.opened().map(|opened| self.pace.rested(opened));
+        match self.step(rested.map_or(IDLE, |rested| whole_millis(rested, now)), now)? {
             Stepped::Took => {}
-            Stepped::Idle => return self.commit(),
-            Stepped::Turned => return Ok(()),
+            Stepped::Idle if rested.is_none_or(|rested| steady_now() >= rested) => return self.commit(),
+            Stepped::Idle | Stepped::Turned => return Ok(()),
         }
         let mut now = steady_now();
         let ends = now + TURN;
@@ -201,6 +202,21 @@ impl Running {
             now = steady_now();
         }
         Ok(())
+    }
+
+    /// Now, once the next transaction may be opened.
+    fn settled(&mut self) -> Instant {
+        let now = steady_now();
+        if self.batch.opened().is_some() {
+            return now;
+        }
+        match self.pace.settles(now) {
+            Duration::ZERO => now,
+            left => {
+                std::thread::sleep(left);
+                steady_now()
+            }
+        }
     }
 
     /// One poll and what follows from it.
@@ -275,10 +291,9 @@ impl Running {
 
     /// Whether the open transaction has to be committed.
     fn is_full(&self, now: Instant) -> bool {
-        let age = |opened| now.saturating_duration_since(opened);
         self.batch.inputs() >= self.bisection.limit()
             || self.holds.is_due()
-            || self.batch.opened().is_some_and(|opened| age(opened) >= self.shard.commit_interval)
+            || self.batch.opened().is_some_and(|opened| self.pace.is_over(opened, now))
     }
 
     /// Commits what is open, if anything is, and what has to be told of: beginnings and holds.
@@ -299,14 +314,17 @@ impl Running {
             let ended = transaction.abort(Failure::Group("the assignment was lost".to_owned()));
             return self.recover(ended, None);
         }
-        let begun = steady_now();
+        let began = steady_now();
+        let full = self.is_full(began);
         let ended = match transaction.commit(&positions, &group) {
             Ended::CommittedLast => Ended::Committed(self.connect()?),
             other => other,
         };
         match ended {
             Ended::Committed(producer) => {
-                self.shard.metrics.committed(begun.elapsed());
+                let ended = steady_now();
+                self.shard.metrics.committed(ended - began);
+                self.pace.committed(Commit { began, ended, overlapped: producer.overlapped(), full });
                 self.stage = Stage::Ready(producer);
                 self.batch = Batch::default();
                 self.bisection.committed(&positions);
@@ -477,6 +495,12 @@ impl Running {
             Polled::Idle => Ok(()),
         }
     }
+}
+
+/// How long a poll may wait until then. It takes whole milliseconds, and spins through what is left of one.
+fn whole_millis(until: Instant, now: Instant) -> Duration {
+    let left = until.saturating_duration_since(now);
+    Duration::from_millis(left.as_nanos().div_ceil(1_000_000) as u64)
 }
 
 /// Where a record stands.

@@ -120,6 +120,45 @@ async fn a_transaction_is_aborted_at_once_while_its_first_record_is_under_way() 
     .unwrap();
 }
 
+/// What the router waits for between transactions rests on librdkafka's words.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_begins_before_the_markers_of_the_last_one_are_written_is_told_from_one_that_does_not() {
+    let world = World::new("overlap", "").await;
+    tokio::task::spawn_blocking(move || {
+        let (id, linger) = (world.topics.named("overlap"), Duration::from_millis(5));
+        let producer =
+            TransactionalProducer::connect(&world.config.kafka, &id, linger, MissingTopics::default()).unwrap();
+        let (producer, overlaps) = overlaps(&world, producer, Duration::ZERO, 200);
+        assert_ne!(overlaps, 0, "at once");
+        let (_, overlaps) = self::overlaps(&world, producer, Duration::from_millis(500), 5);
+        assert_eq!(overlaps, 0, "after half a second");
+    })
+    .await
+    .unwrap();
+}
+
+/// How many of so many transactions overlapped with the one before, with a pause before each.
+fn overlaps(
+    world: &World,
+    mut producer: TransactionalProducer,
+    pause: Duration,
+    times: usize,
+) -> (TransactionalProducer, usize) {
+    let (topic, mut overlaps) = (world.topics.events("shop"), 0);
+    for _ in 0..times {
+        std::thread::sleep(pause);
+        let mut transaction = producer.begin().unwrap();
+        let (key, value) = (Some(b"k".as_slice()), Some(b"never seen".as_slice()));
+        transaction.send(&OutRecord { topic: &topic, partition: None, key, value, headers: &[] }).unwrap();
+        producer = match transaction.abort(Failure::Group("a test".to_owned())) {
+            Ended::Aborted(producer, _) => producer,
+            _ => panic!("it was to be aborted"),
+        };
+        overlaps += usize::from(producer.overlapped());
+    }
+    (producer, overlaps)
+}
+
 async fn write(producer: &Producer, topic: &str, key: &str, partition: Option<i32>) {
     let record = Outgoing { topic, key: Some(key.as_bytes()), value: Some(b"value"), partition, ..Outgoing::default() };
     producer.send(record).await.unwrap();

@@ -24,7 +24,7 @@ import contestants  # noqa: E402
 import process  # noqa: E402
 import table  # noqa: E402
 from bench import build  # noqa: E402
-from cluster import Cluster  # noqa: E402
+from cluster import Cluster, settled  # noqa: E402
 from contestants import ROOT  # noqa: E402
 from figures import Figures, Mark, figures  # noqa: E402
 
@@ -138,6 +138,7 @@ class Scene:
         for what in ("schemas", "topics"):
             command = [bench.binary, what, "apply", "--yes", "--config", self.configuration]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+        settled(self.places)
         recipients = bench.options.recipients
         self.call("fill", "preferences", "--count", recipients, "--recipients", recipients)
 

@@ -1,0 +1,179 @@
+//! When the open transaction is committed, and when the next one may begin.
+//!
+//! Where input is scarce, a transaction is committed as soon as nothing more is there to be read; under load, when it is
+//! as old as the commit interval. In between, a commit is put off for as long as the last one took: so transactions grow
+//! with the load by themselves, and commits for want of input take at most half of the time.
+//!
+//! Invariants: an open transaction is never left alone beyond the interval; one that is younger is never committed
+//! within the rest after the last commit.
+//!
+//! Pure: the shard tells when things happened, this says when to do what.
+
+use std::time::{Duration, Instant};
+
+/// librdkafka (2.12, `rdkafka_txnmgr.c`) asks the coordinator for the first partitions of a transaction as soon as a
+/// record is produced. While the markers of the transaction before are still being written the answer is
+/// CONCURRENT_TRANSACTIONS, and librdkafka asks again after so long, whatever is configured.
+const ASKED_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long markers are given at first, and the bounds of that; waiting for longer would be worse than asking again.
+const FIRST_SETTLING: Duration = Duration::from_millis(2);
+const SETTLING: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(5));
+
+/// By how much that shrinks with each transaction that did not begin too early.
+const STEP: Duration = Duration::from_micros(4);
+
+/// About one in so many transactions may begin too early: what it waits for is longer than what the others save.
+const SELDOM: u32 = 256;
+
+/// See the module's words.
+#[derive(Debug)]
+pub struct Pace {
+    interval: Duration,
+    last: Option<Commit>,
+    settling: Duration,
+}
+
+/// How the last commit went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// When it began.
+    pub began: Instant,
+    /// When its end was known.
+    pub ended: Instant,
+    /// Its transaction had begun before the markers of the one before it were written.
+    pub overlapped: bool,
+    /// Its transaction was committed because of its age or size, not for want of input.
+    pub full: bool,
+}
+
+impl Pace {
+    /// A transaction is committed at the latest `interval` after it was opened.
+    pub fn new(interval: Duration) -> Self {
+        Pace { interval, last: None, settling: FIRST_SETTLING }
+    }
+
+    /// Notes a commit.
+    pub fn committed(&mut self, commit: Commit) {
+        let (least, most) = SETTLING;
+        let settling = match commit.overlapped {
+            true => self.settling + STEP * SELDOM,
+            false => self.settling.saturating_sub(STEP),
+        };
+        self.settling = settling.clamp(least, most);
+        self.last = Some(commit);
+    }
+
+    /// Whether a transaction that was opened then is as old as it may become.
+    pub fn is_over(&self, opened: Instant, now: Instant) -> bool {
+        now >= opened + self.interval
+    }
+
+    /// From when on a transaction that was opened then is committed for want of input.
+    pub fn rested(&self, opened: Instant) -> Instant {
+        let rest = self.last.map_or(opened, |last| last.ended + (last.ended - last.began));
+        rest.clamp(opened, opened + self.interval)
+    }
+
+    /// How long is still to be waited before a transaction is opened: so long the markers of the one before are given.
+    /// Nothing under load, where the transaction takes longer than librdkafka's second question in any case.
+    pub fn settles(&self, now: Instant) -> Duration {
+        match self.last {
+            Some(last) if !(last.full && self.interval >= 2 * ASKED_AGAIN) => {
+                (last.ended + self.settling).saturating_duration_since(now)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::telemetry::clock::steady_now;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn commit(began: Instant, took: Duration, overlapped: bool, full: bool) -> Commit {
+        Commit { began, ended: began + took, overlapped, full }
+    }
+
+    #[test]
+    fn the_first_transaction_is_committed_once_nothing_more_is_there() {
+        let (pace, opened) = (Pace::new(100 * MS), steady_now());
+        assert_eq!(pace.rested(opened), opened);
+        assert_eq!(pace.settles(opened), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_slow_commit_puts_the_next_one_off_but_not_beyond_the_interval() {
+        let (mut pace, now) = (Pace::new(100 * MS), steady_now());
+        pace.committed(commit(now, 40 * MS, false, false));
+        let ended = now + 40 * MS;
+        assert_eq!(pace.rested(ended + MS), ended + 40 * MS);
+        assert_eq!(pace.rested(ended + 50 * MS), ended + 50 * MS, "it has rested by then");
+        pace.committed(commit(now, 4_000 * MS, false, false));
+        let opened = now + 4_001 * MS;
+        assert_eq!(pace.rested(opened), opened + 100 * MS);
+        assert!(pace.is_over(opened, opened + 100 * MS) && !pace.is_over(opened, opened + 99 * MS));
+    }
+
+    #[test]
+    fn markers_are_given_time_after_a_commit_but_not_where_a_long_transaction_hides_the_second_question() {
+        let now = steady_now();
+        let settles = |interval, full| {
+            let mut pace = Pace::new(interval);
+            pace.committed(commit(now, 5 * MS, false, full));
+            pace.settles(now + 5 * MS)
+        };
+        assert_eq!(settles(100 * MS, false), FIRST_SETTLING - STEP);
+        assert_eq!(settles(20 * MS, true), FIRST_SETTLING - STEP);
+        assert_eq!(settles(100 * MS, true), Duration::ZERO);
+    }
+
+    proptest! {
+        /// Whatever commits took, one for want of input falls neither into the rest nor behind the interval.
+        #[test]
+        fn commits_are_bounded_from_both_sides(
+            interval in 1u64..200,
+            commits in proptest::collection::vec((0u64..300_000, any::<bool>(), any::<bool>()), 1..20),
+            gap in 0u64..300_000,
+        ) {
+            let micros = Duration::from_micros;
+            let (interval, mut now) = (Duration::from_millis(interval), steady_now());
+            let mut pace = Pace::new(interval);
+            for (took, overlapped, full) in commits {
+                pace.committed(commit(now, micros(took), overlapped, full));
+                let ended = now + micros(took);
+                let settles = pace.settles(ended);
+                prop_assert!(settles <= SETTLING.1 && pace.settles(ended + settles).is_zero());
+                let opened = ended + micros(gap);
+                let rested = pace.rested(opened);
+                prop_assert!(opened <= rested && rested <= opened + interval);
+                prop_assert!(rested >= ended + micros(took) || pace.is_over(opened, rested));
+                now = rested;
+            }
+        }
+
+        /// Plays markers that take between one and three milliseconds.
+        #[test]
+        fn few_transactions_begin_before_markers_are_written_and_none_waits_for_long(
+            markers in proptest::collection::vec(1_000u64..3_000, 4_000)
+        ) {
+            let (mut pace, mut now) = (Pace::new(20 * MS), steady_now());
+            let (mut early, mut most) = (0, Duration::ZERO);
+            for markers in &markers {
+                let ended = now + 5 * MS;
+                let overlapped = pace.settles(now) < Duration::from_micros(*markers);
+                pace.committed(commit(now, 5 * MS, overlapped, false));
+                early += usize::from(overlapped);
+                most = most.max(pace.settles(ended));
+                now = ended;
+            }
+            prop_assert!(early * 50 < markers.len(), "{early} of {} overlapped", markers.len());
+            prop_assert!(most < 4 * MS + 50 * STEP, "{most:?}");
+        }
+    }
+}
