@@ -19,7 +19,7 @@ use crate::{DOMAIN, World};
 /// Nothing that is asked of Kafka takes longer.
 const CALL: Duration = Duration::from_secs(10);
 
-/// How long a poll waits for more while a transaction is open; the router's.
+/// How long a poll waits for more while a transaction is open; under load this is as good as the router's rule.
 const DRY: Duration = Duration::from_millis(5);
 
 #[derive(Args)]
