@@ -4,8 +4,8 @@
 //! as old as the commit interval. In between, a commit is put off for as long as the last one took: so transactions grow
 //! with the load by themselves, and commits for want of input take at most half of the time.
 //!
-//! Invariants: an open transaction is never left alone beyond the interval; one that is younger is never committed
-//! within the rest after the last commit.
+//! Invariants: an open transaction is never left alone beyond the interval (and what is left of a poll's last
+//! millisecond); one that is younger is never committed for want of input within the rest after the last commit.
 //!
 //! Pure: the shard tells when things happened, this says when to do what.
 
@@ -43,7 +43,7 @@ pub struct Commit {
     pub ended: Instant,
     /// Its transaction had begun before the markers of the one before it were written.
     pub overlapped: bool,
-    /// Its transaction was committed because of its age or size, not for want of input.
+    /// Its transaction was as old as it may become: input is plenty.
     pub full: bool,
 }
 
@@ -55,12 +55,15 @@ impl Pace {
 
     /// Notes a commit.
     pub fn committed(&mut self, commit: Commit) {
-        let (least, most) = SETTLING;
-        let settling = match commit.overlapped {
-            true => self.settling + STEP * SELDOM,
-            false => self.settling.saturating_sub(STEP),
-        };
-        self.settling = settling.clamp(least, most);
+        // One that was given no time says nothing about how much is enough.
+        if self.last.is_none_or(|last| !self.hides(last)) {
+            let (least, most) = SETTLING;
+            let settling = match commit.overlapped {
+                true => self.settling + STEP * SELDOM,
+                false => self.settling.saturating_sub(STEP),
+            };
+            self.settling = settling.clamp(least, most);
+        }
         self.last = Some(commit);
     }
 
@@ -79,11 +82,14 @@ impl Pace {
     /// Nothing under load, where the transaction takes longer than librdkafka's second question in any case.
     pub fn settles(&self, now: Instant) -> Duration {
         match self.last {
-            Some(last) if !(last.full && self.interval >= 2 * ASKED_AGAIN) => {
-                (last.ended + self.settling).saturating_duration_since(now)
-            }
+            Some(last) if !self.hides(last) => (last.ended + self.settling).saturating_duration_since(now),
             _ => Duration::ZERO,
         }
+    }
+
+    /// Whether the transaction after this one is taken for one that is longer than librdkafka's second question.
+    fn hides(&self, last: Commit) -> bool {
+        last.full && self.interval >= 2 * ASKED_AGAIN
     }
 }
 
@@ -131,6 +137,18 @@ mod tests {
         assert_eq!(settles(100 * MS, false), FIRST_SETTLING - STEP);
         assert_eq!(settles(20 * MS, true), FIRST_SETTLING - STEP);
         assert_eq!(settles(100 * MS, true), Duration::ZERO);
+    }
+
+    #[test]
+    fn transactions_under_load_say_nothing_about_how_long_markers_take() {
+        let (mut pace, now) = (Pace::new(100 * MS), steady_now());
+        (0..50).for_each(|_| pace.committed(commit(now, MS, true, true)));
+        let learnt = pace.settling;
+        assert!(learnt <= FIRST_SETTLING + STEP * SELDOM, "{learnt:?}");
+        pace.committed(commit(now, MS, true, false));
+        assert_eq!(pace.settling, learnt, "it began right after a full one");
+        pace.committed(commit(now, MS, true, false));
+        assert_eq!(pace.settling, learnt + STEP * SELDOM);
     }
 
     proptest! {

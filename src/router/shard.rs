@@ -315,7 +315,7 @@ impl Running {
             return self.recover(ended, None);
         }
         let began = steady_now();
-        let full = self.is_full(began);
+        let full = self.batch.opened().is_some_and(|opened| self.pace.is_over(opened, began));
         let ended = match transaction.commit(&positions, &group) {
             Ended::CommittedLast => Ended::Committed(self.connect()?),
             other => other,
