@@ -17,11 +17,11 @@ missing_packages() {
   python3 -c 'import ensurepip, venv' 2>/dev/null || say python3-venv
   command -v node >/dev/null || say nodejs
   command -v npm >/dev/null || say npm
-  [[ $1 == build ]] || return 0
+  [[ $1 == build || $1 == checks ]] || return 0
   command -v gcc >/dev/null || say gcc
   command -v g++ >/dev/null || say g++
   command -v make >/dev/null || say make
-  command -v valgrind >/dev/null || say valgrind
+  [[ $1 != checks ]] || command -v valgrind >/dev/null || say valgrind
   if ! command -v pkg-config >/dev/null; then
     say pkg-config
     say libssl-dev
