@@ -105,9 +105,15 @@ impl Load {
 
     /// How many mails the SMTP server saw, when nobody runs any more.
     async fn standing(&self) -> usize {
-        // What the killed one had handed over is answered and noted by then.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        self.mails().await.len()
+        // What the killed one had handed over is answered and noted once nothing more comes.
+        let mut seen = self.mails().await.len();
+        loop {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let now = self.mails().await.len();
+            if std::mem::replace(&mut seen, now) == now {
+                return now;
+            }
+        }
     }
 
     /// What the SMTP server took, in its order: recipient, and the id in the Message-ID.

@@ -1,7 +1,7 @@
 //! All rows of a table: shards, each behind a lock of its own, so that readers meet the writer rarely. Knows no Kafka.
 //!
-//! Memory is at most 1.1 × (bytes of keys and values + 48 B a key) from some tens of thousands of rows on, whatever was
-//! rewritten before; `tests/memory.rs` measures it at the allocator. Below that each shard's open chunk shows: half a
+//! Once restored, memory is at most 1.1 × (bytes of keys and values + 48 B a key) from some tens of thousands of rows on,
+//! whatever was rewritten before; `tests/memory.rs` measures it at the allocator. Below that each shard's open chunk shows: half a
 //! MiB in all.
 
 use std::sync::OnceLock;

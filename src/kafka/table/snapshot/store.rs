@@ -278,7 +278,9 @@ mod tests {
         assert_ne!(again.seed(), rows.seed());
         store.open().unwrap().unwrap().load(&again, |_| {}).unwrap();
         assert_eq!(content(&again), content(&rows));
-        assert_eq!(recall(&store).unwrap().seed(), rows.seed());
+        let alike = recall(&store).unwrap();
+        assert_eq!(alike.seed(), rows.seed());
+        assert_eq!(content(&alike), content(&rows));
     }
 
     #[test]
