@@ -23,7 +23,7 @@ import chart  # noqa: E402
 import contestants  # noqa: E402
 import process  # noqa: E402
 import table  # noqa: E402
-from bench import build  # noqa: E402
+from bench import Failed, build, say, tail  # noqa: E402
 from cluster import Cluster, settled  # noqa: E402
 from contestants import ROOT  # noqa: E402
 from figures import Figures, Mark, figures  # noqa: E402
@@ -164,18 +164,6 @@ class Scene:
     def places(self):
         """Ends of the outputs' logs, summed."""
         return sum(sum(self.cluster.ends(topic)) for topic in self.outputs)
-
-
-class Failed(Exception):
-    """A contestant did not do its work."""
-
-
-def tail(path):
-    return "\n".join(path.read_text(errors="replace").splitlines()[-20:])
-
-
-def say(text):
-    print(text, flush=True)
 
 
 def main():

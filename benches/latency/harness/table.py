@@ -1,12 +1,10 @@
 """What came of it, for people and for programs."""
 
 import dataclasses
-import datetime
 import statistics
 
-import process
 from figures import middle
-from report import output
+from report import made
 
 HEAD = ["p50 ms", "p99 ms", "p99.9 ms", "CPU µs/event", "broker µs/event", "markers/event", "MB"]
 
@@ -49,9 +47,7 @@ def ratios(rounds, rate, interval, name, figure):
 def as_json(options, rounds):
     flat = lambda key, one: dict(zip(("rate", "interval_ms", "contestant"), key)) | dataclasses.asdict(one)
     return {
-        "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": output("git", "rev-parse", "HEAD"),
-        "machine": process.machine(),
+        **made(),
         "settings": {
             "recipients": options.recipients,
             "warm_up_seconds": options.warm_up,

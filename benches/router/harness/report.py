@@ -53,9 +53,7 @@ def medians(rounds, name):
 def as_json(options, rounds):
     names = list(rounds[0])
     return {
-        "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": output("git", "rev-parse", "HEAD"),
-        "machine": process.machine(),
+        **made(),
         "settings": {
             "events": options.events,
             "recipients": options.recipients,
@@ -76,6 +74,15 @@ def as_json(options, rounds):
             }
             for name in names[1:]
         },
+    }
+
+
+def made():
+    """When figures were taken, of what and where."""
+    return {
+        "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": output("git", "rev-parse", "HEAD"),
+        "machine": process.machine(),
     }
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import chart
 import contestants
-import process
 import report
 from bench import WARM_UP, Bench, build, say
 from digests import Mismatch
@@ -143,8 +142,7 @@ def table(sweep, rounds, common):
 
 def as_json(options, rounds, benches):
     return {
-        "commit": report.output("git", "rev-parse", "HEAD"),
-        "machine": process.machine(),
+        **report.made(),
         "sweep": options.sweep,
         "points": {str(value): dataclasses.asdict(bench.options) for value, bench in benches.items()},
         "rounds": [{str(value): dataclasses.asdict(one) for value, one in each.items()} for each in plain(rounds)],
