@@ -4,7 +4,7 @@ use crate::work::{CASES, Work};
 
 /// So often before it is counted: until every buffer, of every part of a table too, has its size.
 const WARM_UP: usize = 2_000;
-/// So often it is counted: until it does not show how a table's keys happen to be hashed in this process.
+/// So often it is counted: until it does not show which keys come first.
 const TIMES: usize = 10_000;
 /// Rows of a table. Fewer than when time is taken, because callgrind needs long to fill it: instructions do not depend on
 /// it, but for the index's few collisions.

@@ -99,8 +99,8 @@ impl Rows {
         put
     }
 
-    /// Hashes by this seed from now on, if nothing was hashed yet.
-    pub(super) fn adopt(&self, seed: u64) {
+    /// Hashes by this seed from now on, if nothing was hashed yet. Keys spread alike in every table with one seed.
+    pub fn adopt(&self, seed: u64) {
         let _ = self.hashing.set(Hashing::by(seed));
     }
 
