@@ -25,6 +25,10 @@ use serde_json::json;
 use measure::Restored;
 use world::World;
 
+/// As in `notilog`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 struct Options {
     records: u64,
     rounds: usize,

@@ -71,7 +71,7 @@ impl World {
             .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "error")
             .set("fetch.queue.backoff.ms", "10")
-            .set("queued.max.messages.kbytes", "65536");
+            .set("queued.max.messages.kbytes", "16384");
         config
     }
 

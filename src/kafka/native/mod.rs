@@ -1,5 +1,5 @@
-//! librdkafka's calls that rust-rdkafka does not wrap: about rights, what a topic is, who a member is, and records by
-//! their topic's handle.
+//! librdkafka's calls that rust-rdkafka does not wrap: about rights, what a topic is, who a member is, records by
+//! their topic's handle, and many records at once.
 //!
 //! Invariants: everything that librdkafka makes for us is freed by the one [`Owned`] that holds it, or handed back; what an event
 //! lends is copied before the event is freed; no pointer leaves this module. The calls block for at most about
@@ -7,12 +7,14 @@
 
 #![expect(
     unsafe_code,
-    reason = "rust-rdkafka 0.39 has no call for ACLs, descriptions of topics, member ids and topic handles; librdkafka has"
+    reason = "rust-rdkafka 0.39 has no call for ACLs, descriptions of topics, member ids, topic handles and batches; \
+              librdkafka has"
 )]
 
 pub(super) mod acl;
 pub(super) mod group;
 pub(super) mod produce;
+pub(super) mod records;
 pub(super) mod topic;
 
 use std::ffi::{CStr, CString, c_char, c_int};

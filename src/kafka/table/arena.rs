@@ -15,7 +15,7 @@ const RESERVE: usize = 64;
 /// A chunk is this part of what lives, so that the open one is small beside it.
 const CHUNK_PART: usize = 32;
 /// Dead bytes that are left lying: this part of what lives. A smaller part is a smaller table and more moving.
-const DEAD_PART: usize = 20;
+const DEAD_PART: usize = 12;
 /// What an allocation costs besides its bytes, in the usual allocators.
 const PER_ALLOCATION: usize = 16;
 /// What a row pays for a chunk of its own: the allocation, its rounding, and an entry in the list of chunks.
@@ -148,6 +148,15 @@ impl Arena {
         Row::at(self.chunks.get(location.chunk())?.bytes.get(location.at()..)?)
     }
 
+    /// The bytes of the row at a location that [`Arena::add`] gave; none where there is none.
+    pub(super) fn bytes(&self, location: Location) -> &[u8] {
+        let length = self.get(location).map_or(0, |laid| laid.length);
+        self.chunks
+            .get(location.chunk())
+            .and_then(|chunk| chunk.bytes.get(location.at()..location.at() + length))
+            .unwrap_or_default()
+    }
+
     /// Puts a row where another lies that takes exactly as many bytes; false when it does not, and nothing changed.
     pub(super) fn overwrite(&mut self, location: Location, row: &Row<'_>, scratch: &mut Vec<u8>) -> bool {
         let length = row.laid();
@@ -208,17 +217,6 @@ impl Arena {
     #[cfg(test)]
     pub(super) fn contains(&self, bytes: &[u8]) -> bool {
         self.chunks.iter().any(|chunk| chunk.bytes.windows(bytes.len()).any(|window| window == bytes))
-    }
-
-    /// Calls `each` for every row that lives.
-    pub(super) fn for_each(&self, mut each: impl FnMut(&Laid<'_>, &[u8])) {
-        for chunk in &self.chunks {
-            for_each_in(&chunk.bytes, |_, laid, bytes| {
-                if !laid.dead {
-                    each(&laid, bytes);
-                }
-            });
-        }
     }
 }
 

@@ -109,9 +109,9 @@ impl Progress {
         self.done.store(self.total.load(Ordering::Relaxed).saturating_sub(left), Ordering::Relaxed);
     }
 
-    pub(super) fn record(&self) {
+    pub(super) fn add_records(&self, count: u64) {
         // The table's thread is the only one that counts.
-        self.records.store(self.records.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.records.store(self.records.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 
     pub(super) fn records(&self) -> u64 {

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use rdkafka::TopicPartitionList;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -21,6 +22,7 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::Offset;
 
 use super::ends::Ends;
+use super::row::Row;
 use super::rows::SHARDS;
 use super::snapshot::{Header, Keeper, Kept, Log, Recalling, Store};
 use super::watch::{Mailbox, Seen, Watch, Watching};
@@ -29,18 +31,19 @@ use crate::config;
 use crate::kafka::acl::{Kind as On, Operation};
 use crate::kafka::client::{Context, Kind, base_config, metadata};
 use crate::kafka::denied::{Denied, Right};
+use crate::kafka::native::records::{Fetched, RecordQueue};
 use crate::telemetry::clock::steady_now;
 use crate::telemetry::faults::{self, Point};
 use crate::telemetry::metrics::{TableGauges, table_gauges};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
+/// See [`applying`].
+const MOST_THREADS: usize = 4;
 /// Between two looks at what is not a record: the log's end, gauges, what may be forgotten.
 const TICK: Duration = Duration::from_millis(100);
 /// How soon others hear of records, at the latest.
 const TELL: Duration = Duration::from_millis(10);
-/// So many records are applied between two looks at the clock.
-const RECORDS_PER_LOOK: u32 = 64;
 const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two lines of log about a restore that takes long.
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
@@ -57,8 +60,18 @@ enum End {
     Anew(String),
 }
 
+/// What one look at the queue found.
+#[derive(Default)]
+struct Came {
+    records: u64,
+    /// Whether a partition's end was among it.
+    ends: bool,
+}
+
 pub(super) struct Reader {
     consumer: Arc<BaseConsumer<Context>>,
+    /// What is fetched comes here, everything else to `consumer`.
+    queue: RecordQueue<Context>,
     kafka: config::Kafka,
     settings: TableSettings,
     shared: Arc<Shared>,
@@ -82,10 +95,11 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(kafka: &config::Kafka, settings: TableSettings, shared: Arc<Shared>) -> Result<Self, TableError> {
-        let consumer = consumer(kafka)
-            .map_err(|error| TableError::Client { topic: settings.topic.clone(), cause: error.to_string() })?;
+        let failed = |cause| TableError::Client { topic: settings.topic.clone(), cause };
+        let consumer = Arc::new(consumer(kafka).map_err(|error| failed(error.to_string()))?);
         Ok(Reader {
-            consumer: Arc::new(consumer),
+            queue: RecordQueue::new(&consumer).map_err(|error| failed(error.text))?,
+            consumer,
             kafka: kafka.clone(),
             gauges: table_gauges(&settings.name),
             settings,
@@ -124,7 +138,10 @@ impl Reader {
     fn hold(&mut self) -> Result<(), End> {
         self.assign()?;
         let watch = self.watch()?;
-        let read = self.read();
+        let read = match applying() {
+            Ok(pool) => pool.install(|| self.read()),
+            Err(error) => Err(End::Lasting(format!("cannot start the threads that apply records: {error}"))),
+        };
         watch.end();
         if let Some(kept) = self.kept.take() {
             kept.finish(read.is_ok());
@@ -228,10 +245,16 @@ impl Reader {
             let (partition, offset) = (i32::try_from(at).unwrap_or(i32::MAX), next.map(Offset::Offset));
             self.ends.take(partition, next.unwrap_or(*low), *high, now);
             list.add_partition_offset(&self.settings.topic, partition, offset.unwrap_or(Offset::Beginning))?;
+            self.lead(partition)?;
         }
         self.shared.progress.expect(self.ends.left());
         self.shared.rows.expect(self.ends.left());
         self.consumer.assign(&list)
+    }
+
+    /// What is fetched of a partition, once it is assigned, comes by the queue.
+    fn lead(&self, partition: i32) -> Result<(), KafkaError> {
+        self.queue.lead_here(&self.settings.topic, partition).map_err(|error| KafkaError::Subscription(error.text))
     }
 
     /// Keeps a snapshot from here on, of a topic that can be told from others.
@@ -271,28 +294,18 @@ impl Reader {
     }
 
     fn read(&mut self) -> Result<(), End> {
-        let consumer = Arc::clone(&self.consumer);
         // One that begins at its end is restored without a record.
         self.tell();
-        let (mut ticked, mut told, mut since_told) = (steady_now(), steady_now(), 0u32);
+        let (mut ticked, mut told, mut untold) = (steady_now(), steady_now(), false);
         while !self.shared.stopped() {
-            let polled = consumer.poll(POLL);
-            since_told += 1;
-            let idle = !matches!(polled, Some(Ok(_)));
-            match polled {
-                None => {}
-                Some(Ok(message)) => self.apply(&message)?,
-                Some(Err(KafkaError::PartitionEOF(partition))) => self.ends.at_end(partition, steady_now()),
-                Some(Err(error)) => self.check(&error)?,
-            }
-            // Under load the clock is read now and then only.
-            if !idle && since_told < RECORDS_PER_LOOK {
-                continue;
-            }
-            since_told = 0;
-            if idle || told.elapsed() >= TELL {
+            let came = self.apply_some(if untold { TELL } else { POLL })?;
+            untold |= came.records > 0;
+            if came.ends || (untold && (came.records == 0 || told.elapsed() >= TELL)) {
                 self.tell();
-                told = steady_now();
+                (told, untold) = (steady_now(), false);
+            }
+            if came.records == 0 || ticked.elapsed() >= TICK {
+                self.serve()?;
             }
             if ticked.elapsed() >= TICK {
                 self.tick()?;
@@ -304,25 +317,56 @@ impl Reader {
         Ok(())
     }
 
-    fn apply(&mut self, message: &BorrowedMessage<'_>) -> Result<(), End> {
-        let (partition, offset) = (message.partition(), message.offset());
-        if !self.ends.reads(partition) {
-            // It was let go.
-            return Ok(());
+    /// Applies the records that are there; waits for a first one for so long.
+    fn apply_some(&mut self, timeout: Duration) -> Result<Came, End> {
+        let batch = self.queue.take(timeout);
+        let ends = &self.ends;
+        // Of a partition that was let go, something may come all the same.
+        let wanted = |record: &Fetched<'_>| ends.reads(record.partition());
+        let rows: Vec<Row<'_>> = batch.iter().flatten().filter(wanted).filter_map(row_of).collect();
+        let put = self.shared.rows.put_all(&rows);
+        put.map_err(|full| End::Lasting(format!("{full}; hold `{}` in more processes", self.settings.topic)))?;
+        let (mut came, mut troubles) = (Came::default(), Vec::new());
+        for taken in batch.iter() {
+            match taken {
+                Ok(record) => {
+                    came.records += 1;
+                    let partition = record.partition();
+                    if self.ends.reads(partition) && !self.ends.is_restored(partition) {
+                        faults::at(Point::Restoring);
+                    }
+                    self.ends.read(partition, record.offset());
+                }
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    came.ends = true;
+                    self.ends.at_end(partition, steady_now());
+                }
+                Err(error) => troubles.push(error),
+            }
         }
-        if let Some(key) = message.key() {
-            let timestamp = message.timestamp().to_millis().unwrap_or(0);
-            self.shared
-                .rows
-                .put(key, message.payload(), partition, offset, timestamp)
-                .map_err(|full| End::Lasting(format!("{full}; hold `{}` in more processes", self.settings.topic)))?;
+        drop(rows);
+        drop(batch);
+        self.shared.progress.add_records(came.records);
+        troubles.iter().try_for_each(|error| self.check(error)).map(|()| came)
+    }
+
+    /// Hears what librdkafka says of the client as a whole.
+    fn serve(&mut self) -> Result<(), End> {
+        let consumer = Arc::clone(&self.consumer);
+        while let Some(polled) = consumer.poll(Duration::ZERO) {
+            match polled {
+                Ok(message) => self.astray(&message)?,
+                Err(error) => self.check(&error)?,
+            }
         }
-        if !self.ends.is_restored(partition) {
-            faults::at(Point::Restoring);
-        }
-        self.shared.progress.record();
-        self.ends.read(partition, offset);
         Ok(())
+    }
+
+    /// No record takes this way, since each partition is led to the queue before it is assigned; if one did, it would be
+    /// missing.
+    fn astray(&self, message: &BorrowedMessage<'_>) -> Result<(), End> {
+        let (partition, offset) = (message.partition(), message.offset());
+        Err(End::Anew(format!("record {offset} of partition {partition} came astray")))
     }
 
     /// Tells others how far the table is.
@@ -448,8 +492,25 @@ impl Reader {
     }
 }
 
+/// The threads that records are applied on, reading included: more than a few would wait for the one that fetches.
+fn applying() -> Result<ThreadPool, ThreadPoolBuildError> {
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
+    ThreadPoolBuilder::new().num_threads(threads).thread_name(|number| format!("table-{number}")).build()
+}
+
+/// A record without a key says nothing of anybody.
+fn row_of(record: Fetched<'_>) -> Option<Row<'_>> {
+    Some(Row {
+        partition: record.partition(),
+        offset: record.offset(),
+        timestamp: record.timestamp_ms(),
+        key: record.key()?,
+        value: record.value(),
+    })
+}
+
 fn consumer(kafka: &config::Kafka) -> Result<BaseConsumer<Context>, KafkaError> {
-    let defaults = [("fetch.queue.backoff.ms", "10"), ("queued.max.messages.kbytes", "65536")];
+    let defaults = [("fetch.queue.backoff.ms", "10"), ("queued.max.messages.kbytes", "16384")];
     let mut config = base_config(kafka, Kind::Consumer, "table", &defaults);
     config
         // Needed by the client library to consume at all; nothing is ever committed under it.

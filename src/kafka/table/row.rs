@@ -7,6 +7,9 @@
 /// Rows begin at multiples of so many bytes.
 pub(super) const ALIGN: usize = 4;
 
+/// No row takes fewer bytes.
+pub(super) const SMALLEST: usize = 20;
+
 /// Stands in the place of the offset of a row that is no longer one.
 const DEAD: [u8; 8] = [0xff; 8];
 
@@ -58,15 +61,17 @@ impl<'a> Row<'a> {
     /// Adds the row to `out`, whose length is a multiple of [`ALIGN`].
     pub(super) fn lay(&self, out: &mut Vec<u8>) {
         debug_assert!(out.len().is_multiple_of(ALIGN), "rows are aligned");
-        out.extend_from_slice(&self.offset.to_le_bytes());
-        let timestamp = self.timestamp.clamp(0, LAST_TIMESTAMP).to_le_bytes();
-        out.extend_from_slice(&timestamp[..TIMESTAMP]);
-        put_varint(out, self.partition_word());
-        put_varint(out, word(self.key.len()));
-        put_varint(out, self.kind());
+        let mut head = Head::default();
+        head.add(&self.offset.to_le_bytes());
+        head.add(&self.timestamp.clamp(0, LAST_TIMESTAMP).to_le_bytes()[..TIMESTAMP]);
+        head.add_varint(self.partition_word());
+        head.add_varint(word(self.key.len()));
+        head.add_varint(self.kind());
+        out.extend_from_slice(head.bytes());
         out.extend_from_slice(self.key);
         out.extend_from_slice(self.value.unwrap_or_default());
-        out.resize(out.len().next_multiple_of(ALIGN), 0);
+        let padding = out.len().next_multiple_of(ALIGN) - out.len();
+        out.extend_from_slice(&[0; ALIGN][..padding]);
     }
 
     /// Partitions are never negative.
@@ -123,6 +128,40 @@ fn laid_without_padding(laid: &Laid<'_>) -> usize {
 
 fn word(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// What stands before the key, on the stack: a growing vector would be asked for room for each part of it.
+struct Head {
+    bytes: [u8; Head::MOST],
+    length: usize,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Head { bytes: [0; Head::MOST], length: 0 }
+    }
+}
+
+impl Head {
+    /// Three numbers of ten bytes at most.
+    const MOST: usize = OFFSET + TIMESTAMP + 3 * 10;
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes[self.length..self.length + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    fn add_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.add(&[low_seven(value) | 0x80]);
+            value >>= 7;
+        }
+        self.add(&[low_seven(value)]);
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
 pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {

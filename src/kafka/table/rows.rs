@@ -1,29 +1,36 @@
-//! All rows of a table: shards, each behind a lock of its own, so that readers meet the writer rarely. Knows no Kafka.
+//! All rows of a table: shards, some of which share a lock, so that readers meet the writer rarely and the writer takes
+//! few locks. Knows no Kafka.
 //!
 //! Once restored, memory is at most 1.1 × (bytes of keys and values + 48 B a key) from some tens of thousands of rows on,
 //! whatever was rewritten before; `tests/memory.rs` measures it at the allocator. Below that each shard's open chunk shows: half a
 //! MiB in all.
 
+use std::hint::black_box;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{RwLock, RwLockWriteGuard};
+use rayon::prelude::*;
 
 use super::Entry;
 use super::arena::Full;
 use super::hashing::Hashing;
-use super::row::Row;
-use super::shard::{Change, Shard};
+use super::row::{Row, SMALLEST};
+pub(super) use super::shard::SHARDS;
+use super::shard::{Change, LOCKS, Shards, shard_of};
 
-/// Writers lock one of so many; a power of two.
-pub(super) const SHARDS: usize = 256;
+/// Records that are taken step by step together, by one thread.
+const TOGETHER: usize = 256;
+
+/// What one look brings into the processor's cache.
+const CACHE_LINE: usize = 64;
 
 /// Room is made for at most so many rows before they come (40 MB): a log may have many records of each key.
 const MOST_EXPECTED: u64 = 1 << 22;
 
 /// The newest record of each key, in memory.
 pub struct Rows {
-    shards: Vec<RwLock<Shard>>,
+    shards: [RwLock<Shards>; LOCKS],
     /// Drawn when first needed, unless it was [adopted](Rows::adopt) before.
     hashing: OnceLock<Hashing>,
     rows: AtomicUsize,
@@ -33,7 +40,7 @@ pub struct Rows {
 impl Default for Rows {
     fn default() -> Self {
         Rows {
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            shards: Default::default(),
             hashing: OnceLock::new(),
             rows: AtomicUsize::new(0),
             raw: AtomicUsize::new(0),
@@ -58,29 +65,97 @@ impl Rows {
         self.put_row(&Row { partition, offset, timestamp, key, value })
     }
 
-    pub(super) fn put_row(&self, row: &Row<'_>) -> Result<(), Full> {
+    fn put_row(&self, row: &Row<'_>) -> Result<(), Full> {
         let hashing = self.hashing();
         let hash = hashing.of(row.key);
-        let change = self.shard(hash).write().put(hashing, hash, row)?;
+        let change = self.lock_of(hash).write().put(hashing, hash, row)?;
         self.count(Tally::default().and(change, row));
         Ok(())
     }
 
-    /// Takes all rows of a block, which are so many, as [`Rows::put_row`] takes each; but those that `keep` does not
-    /// want. Quick where they are those of one shard, laid down by a table that hashes as this one.
-    pub(super) fn put_block(&self, mut block: &[u8], rows: usize, keep: impl Fn(&Row<'_>) -> bool) -> Result<(), Full> {
+    /// Takes records as [`Rows::put`] takes each, in any order, on as many threads of the pool that it is called in as
+    /// find something to do.
+    ///
+    /// What is looked at is seldom in the processor's caches: neither a record that another thread wrote nor its place in
+    /// the index. Record by record the processor waits for each; step by step for many at once.
+    ///
+    /// # Errors
+    /// [`Full`]; some of them were taken.
+    pub(super) fn put_all(&self, rows: &[Row<'_>]) -> Result<(), Full> {
+        if rows.len() <= TOGETHER {
+            return self.put_some(rows, 0);
+        }
+        let some = rows.par_chunks(TOGETHER).enumerate();
+        some.try_for_each(|(number, rows)| self.put_some(rows, number * LOCKS / 4))
+    }
+
+    /// Begins with this lock: several threads are then seldom at the same one.
+    fn put_some(&self, rows: &[Row<'_>], first: usize) -> Result<(), Full> {
         let hashing = self.hashing();
-        let mut open: Option<(usize, RwLockWriteGuard<'_, Shard>)> = None;
+        let hash = |row: &Row<'_>| {
+            touch(row.value.unwrap_or_default());
+            hashing.of(row.key)
+        };
+        let hashes: Vec<u64> = rows.iter().map(hash).collect();
         let (mut tally, mut put) = (Tally::default(), Ok(()));
-        while let (Ok(()), Some(laid)) = (put, Row::at(block)) {
-            let (bytes, rest) = block.split_at(laid.length);
-            block = rest;
-            if !keep(&laid.row) {
+        let by_lock = by_lock(&hashes);
+        for lock in (0..LOCKS).map(|number| (first + number) % LOCKS) {
+            let those = by_lock.of(lock);
+            if those.is_empty() {
                 continue;
             }
+            // Taking a lock ends the waiting for all that was touched: few are taken.
+            let mut shards = self.shards[lock].write();
+            if those.len() > 1 {
+                those.iter().map(|at| hashes[usize::from(*at)]).for_each(|hash| shards.touch(hash));
+            }
+            put = those.iter().map(|at| usize::from(*at)).try_for_each(|at| {
+                let (hash, row) = (hashes[at], &rows[at]);
+                tally = tally.and(shards.put(hashing, hash, row)?, row);
+                Ok(())
+            });
+            if put.is_err() {
+                break;
+            }
+        }
+        self.count(tally);
+        put
+    }
+
+    /// Takes all rows of a block, about so many, as [`Rows::put`] takes each; but those that `keep` does not
+    /// want. Quick where they are those of one shard, laid down by a table that hashes as this one. Tells how many rows the
+    /// block held, wanted or not.
+    ///
+    /// # Errors
+    /// [`Unput`]; those before were taken.
+    pub(super) fn put_block<E>(
+        &self,
+        mut block: &[u8],
+        about: usize,
+        keep: impl Fn(&Row<'_>) -> Result<bool, E>,
+    ) -> Result<usize, Unput<E>> {
+        let hashing = self.hashing();
+        let mut open: Option<(usize, RwLockWriteGuard<'_, Shards>)> = None;
+        let (mut tally, mut rows, mut put) = (Tally::default(), 0, Ok(()));
+        while put.is_ok() && !block.is_empty() {
+            let Some(laid) = Row::at(block).filter(|laid| !laid.dead) else {
+                put = Err(Unput::NoRow);
+                break;
+            };
+            let (bytes, rest) = block.split_at(laid.length);
+            block = rest;
+            rows += 1;
+            match keep(&laid.row) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(why) => {
+                    put = Err(Unput::Refused(why));
+                    break;
+                }
+            }
             let hash = hashing.of(laid.row.key);
-            let at = shard_of(hash);
-            let (_, shard) = match &mut open {
+            let at = shard_of(hash) % LOCKS;
+            let (_, shards) = match &mut open {
                 Some(open) if open.0 == at => open,
                 other => {
                     let is_first = other.is_none();
@@ -88,15 +163,19 @@ impl Rows {
                     *other = None;
                     let opened = other.insert((at, self.shards[at].write()));
                     if is_first {
-                        opened.1.expect(hashing, rows);
+                        opened.1.expect(hashing, shard_of(hash) / LOCKS, about.min(block.len() / SMALLEST + 1));
                     }
                     opened
                 }
             };
-            put = shard.put_laid(hashing, hash, &laid, bytes).map(|change| tally = tally.and(change, &laid.row));
+            match shards.put_laid(hashing, hash, &laid, bytes) {
+                Ok(change) => tally = tally.and(change, &laid.row),
+                Err(Full) => put = Err(Unput::Full),
+            }
         }
+        drop(open);
         self.count(tally);
-        put
+        put.map(|()| rows)
     }
 
     /// Hashes by this seed from now on, if nothing was hashed yet. Keys spread alike in every table with one seed.
@@ -121,8 +200,8 @@ impl Rows {
     /// Hands what is known of `key` to `read`, under a lock that only writers of the same shard wait for.
     pub fn get<R>(&self, key: &[u8], read: impl FnOnce(Entry<'_>) -> R) -> R {
         let hash = self.hashing().of(key);
-        let shard = self.shard(hash).read();
-        read(match shard.get(hash, key) {
+        let shards = self.lock_of(hash).read();
+        read(match shards.get(hash, key) {
             None => Entry::Absent,
             Some(Row { value: None, partition, offset, .. }) => Entry::Erased { partition, offset },
             Some(Row { value: Some(value), partition, offset, .. }) => Entry::Present { value, partition, offset },
@@ -131,7 +210,8 @@ impl Rows {
 
     /// Forgets the keys of one shard that were erased before `moment` (milliseconds since 1970); returns how many.
     pub fn forget_erased(&self, shard: usize, moment: i64) -> usize {
-        let (forgotten, raw) = self.shards[shard % SHARDS].write().forget_erased(self.hashing(), moment);
+        let (forgotten, raw) =
+            self.shards[shard % LOCKS].write().forget_erased(self.hashing(), shard % SHARDS / LOCKS, moment);
         self.rows.fetch_sub(forgotten, Ordering::Relaxed);
         self.raw.fetch_sub(raw, Ordering::Relaxed);
         forgotten
@@ -139,8 +219,9 @@ impl Rows {
 
     /// Forgets the rows that are not to be kept.
     pub(super) fn retain(&self, keep: impl Fn(&Row<'_>) -> bool) {
-        for shard in &self.shards {
-            let (forgotten, raw) = shard.write().retain(self.hashing(), &keep);
+        for shard in 0..SHARDS {
+            let mut shards = self.shards[shard % LOCKS].write();
+            let (forgotten, raw) = shards.retain(self.hashing(), shard / LOCKS, &keep);
             self.rows.fetch_sub(forgotten, Ordering::Relaxed);
             self.raw.fetch_sub(raw, Ordering::Relaxed);
         }
@@ -150,26 +231,26 @@ impl Rows {
     pub(super) fn expect(&self, rows: u64) {
         let rows = usize::try_from(rows.min(MOST_EXPECTED)).unwrap_or(0) / SHARDS;
         // Keys are spread by chance: a shard gets some more than another.
-        self.shards.iter().for_each(|shard| shard.write().expect(self.hashing(), rows + rows / 16));
+        let expect =
+            |shard: usize| self.shards[shard % LOCKS].write().expect(self.hashing(), shard / LOCKS, rows + rows / 16);
+        (0..SHARDS).for_each(expect);
     }
 
     /// Gives back the room that was made and is not needed.
     pub(super) fn fit(&self) {
-        self.shards.iter().for_each(|shard| shard.write().fit(self.hashing()));
+        self.shards.iter().for_each(|shards| shards.write().fit(self.hashing()));
     }
 
     /// Forgets everything.
     pub(super) fn clear(&self) {
-        for shard in &self.shards {
-            *shard.write() = Shard::default();
-        }
+        self.shards.iter().for_each(|shards| *shards.write() = Shards::default());
         self.rows.store(0, Ordering::Relaxed);
         self.raw.store(0, Ordering::Relaxed);
     }
 
     /// Adds the bytes of every row of one shard to `out`, as [`Row::at`] reads them; returns how many rows.
     pub(super) fn lay_shard(&self, shard: usize, out: &mut Vec<u8>) -> usize {
-        self.shards.get(shard).map_or(0, |shard| shard.read().lay_all(out))
+        self.shards[shard % LOCKS].read().lay_all(shard % SHARDS / LOCKS, out)
     }
 
     /// Keys, erased ones that are still remembered included.
@@ -184,17 +265,57 @@ impl Rows {
 
     /// Bytes of memory: rows, index, what is dead and not yet used, and what the allocator adds.
     pub fn memory(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().memory() + size_of::<RwLock<()>>()).sum()
+        size_of::<Self>() + self.shards.iter().map(|shards| shards.read().memory() - size_of::<Shards>()).sum::<usize>()
     }
 
-    fn shard(&self, hash: u64) -> &RwLock<Shard> {
-        &self.shards[shard_of(hash)]
+    fn lock_of(&self, hash: u64) -> &RwLock<Shards> {
+        &self.shards[shard_of(hash) % LOCKS]
     }
 }
 
-fn shard_of(hash: u64) -> usize {
-    // The index within a shard uses the low bits, its tags the high seven: take bits between.
-    (hash >> 40) as usize % SHARDS
+/// Brings bytes into the processor's cache.
+fn touch(bytes: &[u8]) {
+    black_box(bytes.iter().step_by(CACHE_LINE).fold(0, |all, byte| all | byte));
+}
+
+/// At most [`TOGETHER`] records, lock by lock.
+struct ByLock {
+    order: Vec<u16>,
+    /// Where those of each lock begin in `order`, and where the last ones end.
+    begins: [usize; LOCKS + 1],
+}
+
+/// Sorts records by their lock; those of one lock stay in order.
+fn by_lock(hashes: &[u64]) -> ByLock {
+    let lock_of = |hash: &u64| shard_of(*hash) % LOCKS;
+    let mut by_lock = ByLock { order: vec![0; hashes.len()], begins: [0; LOCKS + 1] };
+    hashes.iter().for_each(|hash| by_lock.begins[lock_of(hash) + 1] += 1);
+    (0..LOCKS).for_each(|lock| by_lock.begins[lock + 1] += by_lock.begins[lock]);
+    let mut next = by_lock.begins;
+    for (at, hash) in (0..).zip(hashes) {
+        let next = &mut next[lock_of(hash)];
+        by_lock.order[*next] = at;
+        *next += 1;
+    }
+    by_lock
+}
+
+impl ByLock {
+    /// Those that are behind this one.
+    fn of(&self, lock: usize) -> &[u16] {
+        &self.order[self.begins[lock]..self.begins[lock + 1]]
+    }
+}
+
+/// Why a block was not taken whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unput<E> {
+    /// See [`Full`].
+    Full,
+    /// Something in it is no row.
+    NoRow,
+    /// One of its rows cannot be.
+    Refused(E),
 }
 
 /// What records did to the table's size.
@@ -251,8 +372,8 @@ mod tests {
         rows.put(b"k", None, 0, 2, 2).unwrap();
         rows.get(b"k", |entry| assert_eq!(entry, Entry::Erased { partition: 0, offset: 2 }));
         assert_eq!(rows.raw_bytes(), 1);
-        let shard = rows.shard(rows.hashing().of(b"k")).read();
-        assert!(!shard.contains(b"secret"));
+        let shards = rows.lock_of(rows.hashing().of(b"k")).read();
+        assert!(!shards.contains(b"secret"));
     }
 
     #[test]
@@ -343,6 +464,28 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
+        /// More than are taken together, too, with few keys and with many.
+        #[test]
+        fn records_that_come_together_do_what_they_would_do_one_by_one(
+            steps in proptest::collection::vec((0u16..2_000, proptest::option::weighted(0.8, 0usize..40)), 1..3_000),
+            keys in 1u16..2_000,
+        ) {
+            let steps: Vec<_> = steps.into_iter().map(|(key, length)| ((key % keys).to_be_bytes(), length)).collect();
+            let value = [7; 40];
+            // Every other one is older than the one before.
+            let offsets = (0..).map(|number: i64| number ^ 1);
+            let laid: Vec<Row<'_>> = offsets.zip(&steps).map(|(offset, (key, length))| {
+                Row { partition: 0, offset, timestamp: offset, key, value: length.map(|length| &value[..length]) }
+            }).collect();
+            let (together, one_by_one) = (Rows::default(), Rows::default());
+            together.put_all(&laid).unwrap();
+            laid.iter().for_each(|row| one_by_one.put_row(row).unwrap());
+            prop_assert_eq!((together.rows(), together.raw_bytes()), (one_by_one.rows(), one_by_one.raw_bytes()));
+            for (key, _) in &steps {
+                prop_assert_eq!(found(&together, key), found(&one_by_one, key));
+            }
+        }
+
         /// Blocks of a table that hashes alike or otherwise, over rows that are there, older and newer ones.
         #[test]
         fn a_block_does_what_its_rows_would_do_one_by_one(
@@ -361,10 +504,11 @@ mod tests {
             laid.iter().for_each(|row| put(&source, *row));
             there.iter().for_each(|row| { put(&one_by_one, *row); put(&by_blocks, *row); });
             let wanted = |row: &Row<'_>| row.partition != 2;
+            let keep = |row: &Row<'_>| Ok::<_, ()>(wanted(row));
             for shard in 0..SHARDS {
                 let mut block = Vec::new();
                 let rows = source.lay_shard(shard, &mut block);
-                by_blocks.put_block(&block, rows, wanted).unwrap();
+                prop_assert_eq!(by_blocks.put_block(&block, rows, keep), Ok(rows));
                 let mut rest = block.as_slice();
                 while let Some(laid) = Row::at(rest) {
                     if wanted(&laid.row) {

@@ -1,10 +1,23 @@
-//! One part of the table: an index of keys over an arena of rows. Single-threaded: `rows.rs` holds the lock.
+//! The shards of the table that share a lock: an index of keys each, over one arena of rows. Single-threaded: `rows.rs` holds
+//! the lock.
+//!
+//! Small indexes, because one that grows is made anew at once; few arenas, because memory is quick to write only where it goes
+//! on from what was written before.
+
+use std::hint::black_box;
 
 use hashbrown::HashTable;
 
 use super::arena::{Arena, Full, Location, for_each_in};
 use super::hashing::Hashing;
 use super::row::{Laid, Row};
+
+/// Rows lie in one of so many; a power of two.
+pub(super) const SHARDS: usize = 256;
+
+/// Locks; shard `n` is number `n / LOCKS` behind lock `n % LOCKS`: blocks of a snapshot are read shard after shard, each by
+/// another thread.
+pub(super) const LOCKS: usize = 16;
 
 /// What a record did to the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,26 +30,31 @@ pub(super) enum Change {
     Stale,
 }
 
-/// See the module. The index holds no hashes and no keys: four bytes a row, and a control byte.
+/// An index of keys. It holds no hashes and no keys: four bytes a row, and a control byte.
 #[derive(Default)]
-pub(super) struct Shard {
+struct Shard {
     index: HashTable<Location>,
-    arena: Arena,
     erased: usize,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Shards {
+    shards: [Shard; SHARDS / LOCKS],
+    arena: Arena,
     scratch: Vec<u8>,
 }
 
-impl Shard {
+impl Shards {
     /// Takes a record, unless what is known of its key is as new or newer.
     ///
     /// # Errors
     /// [`Full`], and nothing changed.
     pub(super) fn put(&mut self, hashing: &Hashing, hash: u64, row: &Row<'_>) -> Result<Change, Full> {
-        let arena = &mut self.arena;
-        let Some(slot) = self.index.find_mut(hash, |at| has_key(arena, *at, row.key)) else {
+        let (arena, shard) = (&mut self.arena, &mut self.shards[within_lock(hash)]);
+        let Some(slot) = shard.index.find_mut(hash, |at| has_key(arena, *at, row.key)) else {
             let location = arena.add(row)?;
-            self.index.insert_unique(hash, location, |at| hash_at(arena, *at, hashing));
-            self.erased += usize::from(row.value.is_none());
+            shard.add(arena, hashing, hash, location, row);
             return Ok(Change::Added);
         };
         let Some(old) = arena.get(*slot).map(|laid| laid.row) else { return Ok(Change::Stale) };
@@ -49,12 +67,12 @@ impl Shard {
             let old = std::mem::replace(slot, location);
             arena.bury(old);
         }
-        self.erased = self.erased + usize::from(row.value.is_none()) - usize::from(was_erased);
+        shard.erased = shard.erased + usize::from(row.value.is_none()) - usize::from(was_erased);
         self.clear(hashing);
         Ok(Change::Replaced { raw })
     }
 
-    /// As [`Shard::put`], with the row as it lies elsewhere.
+    /// As [`Shards::put`], with the row as it lies elsewhere.
     ///
     /// # Errors
     /// [`Full`], and nothing changed.
@@ -65,48 +83,58 @@ impl Shard {
         laid: &Laid<'_>,
         bytes: &[u8],
     ) -> Result<Change, Full> {
-        let arena = &mut self.arena;
-        if self.index.find(hash, |at| has_key(arena, *at, laid.row.key)).is_some() {
+        let (arena, shard) = (&mut self.arena, &mut self.shards[within_lock(hash)]);
+        if shard.index.find(hash, |at| has_key(arena, *at, laid.row.key)).is_some() {
             return self.put(hashing, hash, &laid.row);
         }
         let location = arena.add_laid(bytes)?;
-        self.index.insert_unique(hash, location, |at| hash_at(arena, *at, hashing));
-        self.erased += usize::from(laid.row.value.is_none());
+        shard.add(arena, hashing, hash, location, &laid.row);
         Ok(Change::Added)
     }
 
-    /// Makes room for so many rows more: an index that grows is made anew, and reads every row for it.
-    pub(super) fn expect(&mut self, hashing: &Hashing, rows: usize) {
+    /// Makes room for so many rows more in one of them: an index that grows is made anew, and reads every row for it.
+    pub(super) fn expect(&mut self, hashing: &Hashing, shard: usize, rows: usize) {
         let arena = &self.arena;
-        self.index.reserve(rows, |at| hash_at(arena, *at, hashing));
+        self.shards[shard].index.reserve(rows, |at| hash_at(arena, *at, hashing));
     }
 
-    /// Gives back the room that its rows do not need.
+    /// Gives back the room that their rows do not need.
     pub(super) fn fit(&mut self, hashing: &Hashing) {
         let arena = &self.arena;
-        self.index.shrink_to_fit(|at| hash_at(arena, *at, hashing));
+        self.shards.iter_mut().for_each(|shard| shard.index.shrink_to_fit(|at| hash_at(arena, *at, hashing)));
+    }
+
+    /// Brings what [`Shards::put`] looks at into the processor's cache.
+    pub(super) fn touch(&self, hash: u64) {
+        black_box(self.shards[within_lock(hash)].index.find(hash, |at| black_box(self.arena.get(*at)).is_none()));
     }
 
     /// The row of a key.
     pub(super) fn get(&self, hash: u64, key: &[u8]) -> Option<Row<'_>> {
-        let location = self.index.find(hash, |at| has_key(&self.arena, *at, key))?;
+        let index = &self.shards[within_lock(hash)].index;
+        let location = index.find(hash, |at| has_key(&self.arena, *at, key))?;
         self.arena.get(*location).map(|laid| laid.row)
     }
 
-    /// Forgets the keys that were erased before `moment` (milliseconds since 1970); returns how many, and their raw
-    /// bytes.
-    pub(super) fn forget_erased(&mut self, hashing: &Hashing, moment: i64) -> (usize, usize) {
-        if self.erased == 0 {
+    /// Forgets the keys of one of them that were erased before `moment` (milliseconds since 1970); returns how many, and
+    /// their raw bytes.
+    pub(super) fn forget_erased(&mut self, hashing: &Hashing, shard: usize, moment: i64) -> (usize, usize) {
+        if self.shards[shard].erased == 0 {
             return (0, 0);
         }
-        self.retain(hashing, |row| row.value.is_some() || row.timestamp >= moment)
+        self.retain(hashing, shard, |row| row.value.is_some() || row.timestamp >= moment)
     }
 
-    /// Forgets the rows that are not to be kept; returns how many, and their raw bytes.
-    pub(super) fn retain(&mut self, hashing: &Hashing, keep: impl Fn(&Row<'_>) -> bool) -> (usize, usize) {
+    /// Forgets the rows of one of them that are not to be kept; returns how many, and their raw bytes.
+    pub(super) fn retain(
+        &mut self,
+        hashing: &Hashing,
+        shard: usize,
+        keep: impl Fn(&Row<'_>) -> bool,
+    ) -> (usize, usize) {
         let (mut forgotten, mut raw, mut erased) = (0, 0, 0);
-        let arena = &mut self.arena;
-        self.index.retain(|location| {
+        let (arena, shard) = (&mut self.arena, &mut self.shards[shard]);
+        shard.index.retain(|location| {
             let Some(row) = arena.get(*location).map(|laid| laid.row) else { return true };
             if keep(&row) {
                 return true;
@@ -117,7 +145,7 @@ impl Shard {
             arena.bury(*location);
             false
         });
-        self.erased -= erased;
+        shard.erased -= erased;
         self.clear(hashing);
         (forgotten, raw)
     }
@@ -125,14 +153,14 @@ impl Shard {
     /// Moves rows together until few enough bytes are dead.
     fn clear(&mut self, hashing: &Hashing) {
         while let Some(slot) = self.arena.to_clear() {
-            let (index, arena) = (&mut self.index, &mut self.arena);
+            let (shards, arena) = (&mut self.shards, &mut self.arena);
             let chunk = arena.take(slot);
             for_each_in(&chunk, |at, laid, _| {
                 if laid.dead {
                     return;
                 }
-                let old = Location::new(slot, at);
-                if let Some(entry) = index.find_mut(hashing.of(laid.row.key), |location| *location == old) {
+                let (old, hash) = (Location::new(slot, at), hashing.of(laid.row.key));
+                if let Some(entry) = shards[within_lock(hash)].index.find_mut(hash, |location| *location == old) {
                     *entry = arena.append(&laid.row);
                 }
             });
@@ -140,14 +168,11 @@ impl Shard {
         }
     }
 
-    /// Adds the bytes of every row to `out`; returns how many rows.
-    pub(super) fn lay_all(&self, out: &mut Vec<u8>) -> usize {
-        let mut rows = 0;
-        self.arena.for_each(|_, bytes| {
-            out.extend_from_slice(bytes);
-            rows += 1;
-        });
-        rows
+    /// Adds the bytes of every row of one of them to `out`; returns how many rows.
+    pub(super) fn lay_all(&self, shard: usize, out: &mut Vec<u8>) -> usize {
+        let index = &self.shards[shard].index;
+        index.iter().for_each(|location| out.extend_from_slice(self.arena.bytes(*location)));
+        index.len()
     }
 
     /// Whether these bytes lie anywhere in the rows' memory, dead or alive.
@@ -156,10 +181,29 @@ impl Shard {
         self.arena.contains(bytes)
     }
 
-    /// Bytes of memory, index and slack included.
+    /// Bytes of memory, indexes and slack included.
     pub(super) fn memory(&self) -> usize {
-        size_of::<Self>() + self.index.allocation_size() + self.arena.memory() + self.scratch.capacity()
+        let indexes: usize = self.shards.iter().map(|shard| shard.index.allocation_size()).sum();
+        size_of::<Self>() + indexes + self.arena.memory() + self.scratch.capacity()
     }
+}
+
+impl Shard {
+    /// Adds a key that it does not have, whose row lies there.
+    fn add(&mut self, arena: &Arena, hashing: &Hashing, hash: u64, location: Location, row: &Row<'_>) {
+        self.index.insert_unique(hash, location, |at| hash_at(arena, *at, hashing));
+        self.erased += usize::from(row.value.is_none());
+    }
+}
+
+/// The shard of a key with this hash.
+pub(super) fn shard_of(hash: u64) -> usize {
+    // The index within a shard uses the low bits, its tags the high seven: take bits between.
+    (hash >> 40) as usize % SHARDS
+}
+
+fn within_lock(hash: u64) -> usize {
+    shard_of(hash) / LOCKS
 }
 
 fn has_key(arena: &Arena, location: Location, key: &[u8]) -> bool {

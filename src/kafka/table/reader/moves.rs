@@ -83,6 +83,7 @@ impl Reader {
         let mut list = TopicPartitionList::new();
         for (partition, end) in partitions {
             list.add_partition_offset(&topic, *partition, Offset::Beginning)
+                .and_then(|()| self.lead(*partition))
                 .map_err(|error| End::Lasting(format!("taking up partition {partition} of `{topic}`: {error}")))?;
             self.ends.take(*partition, 0, *end, at);
         }

@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 
 use super::format::{Reader, Unchecked, Writer};
 use super::{Distrust, Header};
+use crate::kafka::table::arena::Full;
 use crate::kafka::table::row::Row;
-use crate::kafka::table::rows::{Rows, SHARDS};
+use crate::kafka::table::rows::{Rows, SHARDS, Unput};
 use crate::telemetry::faults::{self, Point};
 
 /// More threads than this would wait for the disk.
@@ -125,7 +126,8 @@ impl Found {
     pub(in crate::kafka::table) fn load(self, rows: &Rows, tell: impl Fn(u64) + Sync) -> Result<Header, Distrust> {
         rows.adopt(self.header.seed);
         let reader = Mutex::new(Some(self.reader));
-        let load = Load { reader, said: 0.into(), read: 0.into(), next: &self.header.next, rows, tell };
+        let (next, rows_of_a_block) = (&self.header.next, rows_of_a_block(self.header.rows));
+        let load = Load { reader, said: 0.into(), read: 0.into(), next, rows_of_a_block, rows, tell };
         let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
         let ends: Vec<Result<(), Distrust>> = std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| load.blocks())).collect();
@@ -142,6 +144,12 @@ impl Found {
     }
 }
 
+/// Blocks are shards, among which chance spreads the rows: few hold more than this.
+fn rows_of_a_block(rows: u64) -> usize {
+    let mean = usize::try_from(rows).unwrap_or(0) / SHARDS;
+    mean + mean / 16
+}
+
 /// What the threads that read a snapshot share.
 struct Load<'l, T> {
     /// `None` once a thread read the end, or found damage.
@@ -151,6 +159,7 @@ struct Load<'l, T> {
     /// Rows that were there.
     read: AtomicU64,
     next: &'l [Option<i64>],
+    rows_of_a_block: usize,
     rows: &'l Rows,
     tell: T,
 }
@@ -185,24 +194,16 @@ impl<T: Fn(u64)> Load<'_, T> {
 
     /// Puts a block's rows into the table; returns how many rows were read so far, by all threads.
     fn put(&self, block: &[u8]) -> Result<u64, Distrust> {
-        let rows = self.count(block)?;
         // A partition that was not held whole is read from its beginning, and what was erased there may have left the
         // topic without a trace.
-        let whole = |row: &Row<'_>| self.next_of(row).flatten().is_some();
-        self.rows.put_block(block, rows, whole).map_err(|full| Distrust::Unreadable(full.to_string()))?;
+        let whole = |row: &Row<'_>| self.next_of(row).map(|next| next.is_some()).ok_or(());
+        let put = self.rows.put_block(block, self.rows_of_a_block, whole);
+        let rows = put.map_err(|unput| match unput {
+            Unput::Full => Distrust::Unreadable(Full.to_string()),
+            Unput::NoRow => Distrust::Damaged("a row makes no sense"),
+            Unput::Refused(()) => Distrust::Damaged("a row's partition does not exist"),
+        })?;
         Ok(self.read.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64)
-    }
-
-    /// How many rows a block holds, each of which makes sense.
-    fn count(&self, mut block: &[u8]) -> Result<usize, Distrust> {
-        let mut rows = 0;
-        while !block.is_empty() {
-            let laid = Row::at(block).filter(|laid| !laid.dead).ok_or(Distrust::Damaged("a row makes no sense"))?;
-            self.next_of(&laid.row).ok_or(Distrust::Damaged("a row's partition does not exist"))?;
-            block = &block[laid.length..];
-            rows += 1;
-        }
-        Ok(rows)
     }
 
     fn next_of(&self, row: &Row<'_>) -> Option<Option<i64>> {
