@@ -303,6 +303,23 @@ async fn a_topic_that_is_created_anew_under_the_table_is_read_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_and_stays_away_leaves_nothing_to_ask() {
+    let mut topic = Topic::new("gone", 3, &[]).await;
+    topic.write(&topic.producer(&[]), (0..100).map(|n| pair(n, n)));
+    let settings = TableSettings { refresh: Duration::from_millis(200), ..topic.settings() };
+    let (table, guard) = restored(&topic.kafka, settings).await;
+    topic.admin().delete(&[&topic.name]).await.unwrap();
+    until("the table asks nobody to believe it", || table.get(b"k1", |_| ()) == Err(NotRestored)).await;
+    topic.expected.clear();
+    topic.create_again().await;
+    topic.write(&topic.producer(&[]), (50..450).map(|n| pair(n, "anew")));
+    until("the table is the new topic's", || matches!(table.state(), TableState::Live { .. }) && table.rows() == 400)
+        .await;
+    topic.assert_held(&table);
+    stop(guard).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_not_restored_does_not_answer() {
     let topic = Topic::new("early", 1, &[]).await;
     let nobody = Kafka { bootstrap_servers: "127.0.0.1:1".to_owned(), ..topic.kafka.clone() };

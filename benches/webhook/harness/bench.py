@@ -68,8 +68,10 @@ class Failed(Exception):
 
 
 class Receiver:
+    program = HERE / "receiver.py"
+
     def __init__(self):
-        self.process = subprocess.Popen([sys.executable, HERE / "receiver.py"], stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([sys.executable, self.program], stdout=subprocess.PIPE, text=True)
         self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
 
     def begin(self, **expected):
@@ -84,25 +86,37 @@ class Receiver:
 
 
 class Bench:
+    channel, receives, fills = "webhook", Receiver, Outbounds
+
     def __init__(self, options, folder):
         self.options, self.folder = options, folder
         self.kafka, self.registry = os.environ["NOTILOG_KAFKA_PORT"], os.environ["NOTILOG_REGISTRY_PORT"]
-        self.prefix = f"bench-webhook-{uuid.uuid4().hex[:8]}."
+        self.prefix = f"bench-{self.channel}-{uuid.uuid4().hex[:8]}."
         self.cluster = Cluster(f"127.0.0.1:{self.kafka}", self.prefix)
         self.binary = options.binary or build()
-        self.receiver = Receiver()
-        self.configuration = senders.configuration(self.prefix, folder, self.kafka, self.registry, SECRET)
-        self.topic, self.written = f"{self.prefix}notify.outbound.webhook", 0
+        self.receiver = self.receives()
+        self.configuration = senders.configuration(self.prefix, folder, self.kafka, self.registry, self.settings())
+        self.topic, self.written = f"{self.prefix}notify.outbound.{self.channel}", 0
         self.statuses = f"{self.prefix}notify.delivery-status"
         self.kafka_pid = process.broker()
         self.outpost = None
+
+    def settings(self):
+        return senders.webhook(SECRET)
+
+    def sender(self, in_flight):
+        """notilog, with so many calls in flight at most."""
+        return senders.notilog(self.binary, self.configuration, self.prefix, self.channel, in_flight)
 
     def prepare(self):
         for what in ("schemas", "topics"):
             command = [self.binary, what, "apply", "--yes", "--config", self.configuration]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
         registry = f"http://127.0.0.1:{self.registry}/apis/ccompat/v7"
-        self.outbounds = Outbounds(f"127.0.0.1:{self.kafka}", registry, self.topic, self.receiver.url)
+        self.outbounds = self.fills(f"127.0.0.1:{self.kafka}", registry, self.topic, self.receiver.url)
+        self.prepare_others()
+
+    def prepare_others(self):
         if self.options.outpost and not self.options.memory:
             self.outpost = Outpost(self.options, self.folder, self.receiver.url, SECRET)
             self.outpost.prepare()
@@ -112,7 +126,7 @@ class Bench:
         options, first = self.options, self.written
         self.written += count
         self.outbounds.write(first, count)
-        ours = senders.notilog(self.binary, self.configuration, self.prefix, options.max_in_flight)
+        ours = self.sender(options.max_in_flight)
         theirs = senders.apprise(options.apprise, self.prefix, self.topic, self.kafka, options.apprise_threads)
         before = self.cluster.ends(self.statuses)
         runs = {"notilog": self.run(ours, first, count, secret)}

@@ -3,7 +3,6 @@
 import time
 
 import process
-import senders
 
 LIMITS = (64, 256, 1_000)
 HOLD_MS = 4_000
@@ -12,15 +11,15 @@ IDLE_SECONDS = 3
 FILL = 3
 
 
-def measure(bench, say):
+def measure(bench, say, limits=LIMITS):
     """MB resident before any call, and the most while all calls are in flight, for each limit."""
     found = []
-    for limit in LIMITS:
+    for limit in limits:
         with open(bench.folder / "notilog.log", "ab") as log:
-            sender = senders.notilog(bench.binary, bench.configuration, bench.prefix, limit)
+            sender = bench.sender(limit)
             child = sender.start(log)
             try:
-                found.append(one(bench, child, limit))
+                found.append(one(bench, child, sender.group, limit))
             finally:
                 child.terminate()
                 child.wait(60)
@@ -28,8 +27,7 @@ def measure(bench, say):
     return found
 
 
-def one(bench, child, limit):
-    group = f"{bench.prefix}notilog-deliver-webhook"
+def one(bench, child, group, limit):
     wait_for(lambda: bench.cluster.admin.describe_consumer_groups([group])[group].result().members, "no member came")
     time.sleep(IDLE_SECONDS)
     idle = process.resident(child.pid)

@@ -30,6 +30,19 @@ class Account:
         # Requests that have come and are not answered yet.
         self.open = self.most_open = 0
 
+    def answer(self, give):
+        """Now, or after the delay."""
+        if not self.delay:
+            give()
+            return
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        asyncio.get_running_loop().call_later(self.delay, self.answer_late, give)
+
+    def answer_late(self, give):
+        self.open -= 1
+        give()
+
     def note(self, headers, body):
         self.requests += 1
         self.body_bytes += len(body)
@@ -94,16 +107,7 @@ class Connection(asyncio.Protocol):
     def hook(self, keep):
         account = Connection.account
         account.note(self.headers, self.body)
-        if not account.delay:
-            self.answer(OK, keep)
-            return
-        account.open += 1
-        account.most_open = max(account.most_open, account.open)
-        asyncio.get_running_loop().call_later(account.delay, self.answer_late, account, keep)
-
-    def answer_late(self, account, keep):
-        account.open -= 1
-        self.answer(OK, keep)
+        account.answer(lambda: self.answer(OK, keep))
 
     def answer(self, response, keep):
         if self.transport.is_closing():

@@ -23,8 +23,8 @@ class Sender:
         return subprocess.Popen(list(map(str, self.command)), env=environment, cwd=ROOT, **out)
 
 
-def configuration(prefix, folder, kafka_port, registry_port, secret):
-    """notilog.toml: what users would write for this installation, and nothing for speed."""
+def configuration(prefix, folder, kafka_port, registry_port, channel):
+    """notilog.toml: what users would write for this installation, and nothing for speed. With a channel's own part."""
     path = folder / "notilog.toml"
     path.write_text(
         f"""kafka.bootstrap_servers = "127.0.0.1:{kafka_port}"
@@ -34,22 +34,27 @@ policies.dir = "{ROOT}/policies"
 templates.dir = "{ROOT}/templates"
 telemetry.listen = "127.0.0.1:0"
 topics.domains = ["shop"]
-topics.channels = ["webhook"]
 topics.replication_factor = 1
+{channel}"""
+    )
+    return path
+
+
+def webhook(secret):
+    return f"""topics.channels = ["webhook"]
 
 [channels.webhook]
 secrets = {{ "*" = "{secret}" }}
 allow_networks = ["127.0.0.0/8"]
 allow_http = true
 """
-    )
-    return path
 
 
-def notilog(binary, configuration, prefix, max_in_flight):
-    command = [binary, "deliver", "--channel", "webhook", "--config", configuration]
-    command += ["--set", f"delivery.max_in_flight={max_in_flight}"]
-    return Sender("notilog", command, f"{prefix}notilog-deliver-webhook")
+def notilog(binary, configuration, prefix, channel, max_in_flight, *more):
+    command = [binary, "deliver", "--channel", channel, "--config", configuration]
+    for setting in (f"delivery.max_in_flight={max_in_flight}", *more):
+        command += ["--set", setting]
+    return Sender("notilog", command, f"{prefix}notilog-deliver-{channel}")
 
 
 def apprise(python, prefix, topic, kafka_port, threads):

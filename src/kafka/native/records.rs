@@ -1,19 +1,18 @@
 //! Records of a consumer's partitions, many at a time. One by one, as rust-rdkafka polls, each costs an event, an allocation
 //! and several locks; docs/performance.md. What holds for the module above holds here.
 
-use std::marker::PhantomData;
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings as rd;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 
-use super::{NativeError, Owned, c_string, milliseconds};
+use super::{NativeError, Owned, c_string, milliseconds, text};
 
-/// So many are taken at once, at most.
-const MOST: usize = 1024;
+/// So many are taken at once, at most. One where faults are put in, so that they strike between two records.
+const MOST: usize = if cfg!(feature = "failpoints") { 1 } else { 1024 };
 
 /// A queue of our own: what was fetched of the partitions that are led to it. Everything else (rebalances, errors of the
 /// client, statistics) stays in the consumer's, which has to be polled as well.
@@ -37,8 +36,9 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
         Ok(RecordQueue { queue, consumer: Arc::clone(consumer), taken: Vec::with_capacity(MOST) })
     }
 
-    /// What is fetched of a partition comes here, until it is unassigned. To be called before it is assigned: what is
-    /// fetched then never takes the way of the consumer's own queue.
+    /// What is fetched of a partition comes here, until it is unassigned. To be called before it is assigned, so that nothing
+    /// takes the way of the consumer's own queue, and again after: where it was unassigned just before, librdkafka may only
+    /// then have done that, which ends what was asked for here.
     pub(in crate::kafka) fn lead_here(&self, topic: &str, partition: i32) -> Result<(), NativeError> {
         let topic = c_string(topic)?;
         let handle = self.consumer.client().native_ptr();
@@ -53,15 +53,26 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
     /// Waits for a first record for so long, and takes those that are there with it.
     pub(in crate::kafka) fn take(&mut self, timeout: Duration) -> Batch<'_> {
         // librdkafka waits until it has as many as are wanted: the first alone is worth waiting for.
-        if self.take_some(Duration::ZERO, MOST) == 0 && !timeout.is_zero() && self.take_some(timeout, 1) == 1 {
-            self.take_some(Duration::ZERO, MOST - 1);
+        if self.take_some(Duration::ZERO) == 0 && !timeout.is_zero() && self.take_first(timeout) {
+            self.take_some(Duration::ZERO);
         }
         Batch { taken: &mut self.taken }
     }
 
-    fn take_some(&mut self, timeout: Duration, most: usize) -> usize {
+    fn take_first(&mut self, timeout: Duration) -> bool {
+        self.take_at_most(1, timeout) == 1
+    }
+
+    fn take_some(&mut self, timeout: Duration) -> usize {
+        self.take_at_most(MOST - self.taken.len(), timeout)
+    }
+
+    fn take_at_most(&mut self, most: usize, timeout: Duration) -> usize {
         let room = self.taken.spare_capacity_mut();
         let most = most.min(room.len());
+        if most == 0 {
+            return 0;
+        }
         // SAFETY: the queue is alive, and there is room for `most` pointers; as many as are told were written.
         unsafe {
             let taken = rd::rd_kafka_consume_batch_queue(
@@ -83,14 +94,17 @@ pub(in crate::kafka) struct Batch<'q> {
 }
 
 impl Batch<'_> {
-    /// Each of them, or what librdkafka says of its partition in its place: its end, or an error.
-    pub(in crate::kafka) fn iter(&self) -> impl Iterator<Item = Result<Fetched<'_>, KafkaError>> {
+    pub(in crate::kafka) fn is_empty(&self) -> bool {
+        self.taken.is_empty()
+    }
+
+    /// Each of them, or what librdkafka says of its partition in its place.
+    pub(in crate::kafka) fn iter(&self) -> impl Iterator<Item = Result<Fetched<'_>, Said>> {
         // SAFETY: they are ours, and live until this batch is dropped.
         self.taken.iter().map(|message| unsafe { &**message }).map(|message| {
             match RDKafkaErrorCode::from(message.err) {
-                RDKafkaErrorCode::NoError => Ok(Fetched { message, batch: PhantomData }),
-                RDKafkaErrorCode::PartitionEOF => Err(KafkaError::PartitionEOF(message.partition)),
-                code => Err(KafkaError::MessageConsumption(code)),
+                RDKafkaErrorCode::NoError => Ok(Fetched { message }),
+                code => Err(Said { partition: message.partition, code, text: errstr(message, code) }),
             }
         })
     }
@@ -105,11 +119,26 @@ impl Drop for Batch<'_> {
     }
 }
 
+/// What librdkafka says of a partition: that it is read to its end ([`RDKafkaErrorCode::PartitionEOF`]), or what is wrong.
+pub(in crate::kafka) struct Said {
+    pub(in crate::kafka) partition: i32,
+    pub(in crate::kafka) code: RDKafkaErrorCode,
+    /// In librdkafka's words; empty for an end.
+    pub(in crate::kafka) text: String,
+}
+
+fn errstr(message: &rd::rd_kafka_message_t, code: RDKafkaErrorCode) -> String {
+    if code == RDKafkaErrorCode::PartitionEOF {
+        return String::new();
+    }
+    // SAFETY: the message is alive; the words are copied.
+    unsafe { text(rd::rd_kafka_message_errstr(message)) }
+}
+
 /// A record in librdkafka's memory.
 #[derive(Clone, Copy)]
 pub(in crate::kafka) struct Fetched<'b> {
     message: &'b rd::rd_kafka_message_t,
-    batch: PhantomData<&'b Batch<'b>>,
 }
 
 impl<'b> Fetched<'b> {

@@ -24,7 +24,8 @@ const OWN_CHUNK: usize = PER_ALLOCATION + 8 + size_of::<Chunk>();
 const GROWTH_PART: usize = 8;
 
 /// Where a row lies: a chunk and a place in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Ordered as they lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Location(u32);
 
 impl Location {
@@ -106,8 +107,7 @@ impl Arena {
     /// The chunk to which a row of this length goes.
     fn room(&mut self, length: usize) -> usize {
         let size = self.chunk_size();
-        // At the end of a shared chunk half a row is left over on average, and `size / length` rows share that.
-        if length * length / (2 * size) > OWN_CHUNK {
+        if has_its_own(length, size, self.chunks.len()) {
             return self.allocate(length);
         }
         let fits = |chunk: &Chunk| chunk.bytes.capacity() - chunk.bytes.len() >= length;
@@ -220,11 +220,40 @@ impl Arena {
     }
 }
 
+/// Whether a row of this length gets a chunk to itself, where shared ones have this size and there are so many.
+fn has_its_own(length: usize, size: usize, chunks: usize) -> bool {
+    // At the end of a shared chunk half a row is left over on average, and `size / length` rows share that. Where chunks
+    // may run out, some more is left over.
+    let is_cheaper = length * length / (2 * size) > OWN_CHUNK;
+    length > size || (is_cheaper && (chunks < MAX_CHUNKS / 2 || length > size / 4))
+}
+
 /// Calls `each` with where it begins, what it says and its bytes, for every row of a chunk, dead ones included.
 pub(super) fn for_each_in(chunk: &[u8], mut each: impl FnMut(usize, Laid<'_>, &[u8])) {
     let mut at = 0;
     while let Some(laid) = Row::at(&chunk[at..]) {
         each(at, laid, &chunk[at..at + laid.length]);
         at += laid.length;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_rows_have_chunks_of_their_own_while_there_are_many_left() {
+        let many = MAX_CHUNKS / 2;
+        for (length, chunks, own) in [
+            (2_600, 0, false),
+            (2_800, 0, true),
+            (2_800, many, false),
+            (MAX_CHUNK / 4, many, false),
+            (MAX_CHUNK / 4 + 4, many, true),
+            (MAX_CHUNK + 4, many, true),
+        ] {
+            assert_eq!(has_its_own(length, MAX_CHUNK, chunks), own, "{length} with {chunks} chunks");
+        }
+        assert!(has_its_own(MIN_CHUNK + 4, MIN_CHUNK, many), "it would not fit");
     }
 }

@@ -245,7 +245,8 @@ impl Table {
         Ok((Table { shared: Arc::clone(&shared) }, TableGuard { shared, thread: Some(thread) }))
     }
 
-    /// Looks `key` up and hands what is known to `read`, under a lock that only writers of the same shard wait for.
+    /// Looks `key` up and hands what is known to `read`, under a lock that only writers of the same
+    /// sixteenth of the table wait for.
     ///
     /// # Errors
     /// [`NotRestored`]; what `read` was handed then means nothing.

@@ -17,7 +17,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::message::Message as _;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::Offset;
 
@@ -31,7 +31,7 @@ use crate::config;
 use crate::kafka::acl::{Kind as On, Operation};
 use crate::kafka::client::{Context, Kind, base_config, metadata};
 use crate::kafka::denied::{Denied, Right};
-use crate::kafka::native::records::{Fetched, RecordQueue};
+use crate::kafka::native::records::{Fetched, RecordQueue, Said};
 use crate::telemetry::clock::steady_now;
 use crate::telemetry::faults::{self, Point};
 use crate::telemetry::metrics::{TableGauges, table_gauges};
@@ -163,6 +163,8 @@ impl Reader {
             tracing::debug!(topic = %self.settings.topic, %error, "not unassigned");
         }
         std::thread::sleep(PAUSE);
+        // What is said of the log that was there must not be taken for the next one's.
+        while !self.queue.take(Duration::ZERO).is_empty() {}
     }
 
     /// Begins to read every partition; waits for a cluster that is not there yet.
@@ -249,10 +251,11 @@ impl Reader {
         }
         self.shared.progress.expect(self.ends.left());
         self.shared.rows.expect(self.ends.left());
-        self.consumer.assign(&list)
+        self.consumer.assign(&list)?;
+        self.ends.read_ones().try_for_each(|partition| self.lead(partition))
     }
 
-    /// What is fetched of a partition, once it is assigned, comes by the queue.
+    /// What is fetched of a partition comes by the queue: before it is assigned, and after.
     fn lead(&self, partition: i32) -> Result<(), KafkaError> {
         self.queue.lead_here(&self.settings.topic, partition).map_err(|error| KafkaError::Subscription(error.text))
     }
@@ -329,25 +332,32 @@ impl Reader {
         let (mut came, mut troubles) = (Came::default(), Vec::new());
         for taken in batch.iter() {
             match taken {
-                Ok(record) => {
+                Ok(record) if self.ends.reads(record.partition()) => {
                     came.records += 1;
-                    let partition = record.partition();
-                    if self.ends.reads(partition) && !self.ends.is_restored(partition) {
+                    if !self.ends.is_restored(record.partition()) {
                         faults::at(Point::Restoring);
                     }
-                    self.ends.read(partition, record.offset());
+                    self.ends.read(record.partition(), record.offset());
                 }
-                Err(KafkaError::PartitionEOF(partition)) => {
+                Err(Said { partition, code: RDKafkaErrorCode::PartitionEOF, .. }) => {
                     came.ends = true;
                     self.ends.at_end(partition, steady_now());
                 }
-                Err(error) => troubles.push(error),
+                Err(said) if self.ends.reads(said.partition) => troubles.push(said),
+                _ => {}
             }
         }
         drop(rows);
         drop(batch);
         self.shared.progress.add_records(came.records);
-        troubles.iter().try_for_each(|error| self.check(error)).map(|()| came)
+        troubles.iter().try_for_each(|said| self.hear(said)).map(|()| came)
+    }
+
+    /// As if librdkafka had said it of the client.
+    fn hear(&self, said: &Said) -> Result<(), End> {
+        let error = KafkaError::MessageConsumption(said.code);
+        self.consumer.context().diagnostics().on_error(&error, &said.text);
+        self.check(&error)
     }
 
     /// Hears what librdkafka says of the client as a whole.
@@ -355,18 +365,12 @@ impl Reader {
         let consumer = Arc::clone(&self.consumer);
         while let Some(polled) = consumer.poll(Duration::ZERO) {
             match polled {
-                Ok(message) => self.astray(&message)?,
+                Ok(message) => return Err(astray(message.partition())),
+                Err(KafkaError::PartitionEOF(partition)) => return Err(astray(partition)),
                 Err(error) => self.check(&error)?,
             }
         }
         Ok(())
-    }
-
-    /// No record takes this way, since each partition is led to the queue before it is assigned; if one did, it would be
-    /// missing.
-    fn astray(&self, message: &BorrowedMessage<'_>) -> Result<(), End> {
-        let (partition, offset) = (message.partition(), message.offset());
-        Err(End::Anew(format!("record {offset} of partition {partition} came astray")))
     }
 
     /// Tells others how far the table is.
@@ -390,8 +394,8 @@ impl Reader {
     fn tell_restored(&mut self) {
         let progress = &self.shared.progress;
         if !progress.is_restored() && self.ends.all_restored() {
-            progress.restored();
             self.shared.rows.fit();
+            progress.restored();
             let (rows, records, origin) = (self.shared.rows.rows(), progress.records(), progress.origin());
             tracing::info!(topic = %self.settings.topic, rows, records, ?origin, "the table is restored");
             self.gauge();
@@ -426,6 +430,9 @@ impl Reader {
 
     /// Holds what was applied against where the log ends, and takes up partitions that were added.
     fn compare(&mut self, seen: &Seen) -> Result<(), End> {
+        if seen.is_gone {
+            return Err(End::Anew("the topic was deleted".to_owned()));
+        }
         if seen.is_another {
             return Err(End::Anew("the topic was deleted and created anew".to_owned()));
         }
@@ -467,11 +474,9 @@ impl Reader {
     fn check(&self, error: &KafkaError) -> Result<(), End> {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Err(End::Lasting(self.may_not_read().to_string())),
-            Some(
-                RDKafkaErrorCode::AutoOffsetReset
-                | RDKafkaErrorCode::OffsetOutOfRange
-                | RDKafkaErrorCode::UnknownTopicOrPartition,
-            ) => Err(End::Anew(error.to_string())),
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                Err(End::Anew(error.to_string()))
+            }
             _ => {
                 tracing::debug!(topic = %self.settings.topic, %error, "passing trouble");
                 Ok(())
@@ -490,6 +495,12 @@ impl Reader {
     fn may_not_read(&self) -> Denied {
         Denied::right(&self.kafka, Right::on(On::Topic, &self.settings.topic, Operation::Read))
     }
+}
+
+/// Nothing of a partition takes the way of the consumer's own queue, since each is led to ours before it is assigned; if
+/// something did, what came with it would be missing.
+fn astray(partition: i32) -> End {
+    End::Anew(format!("something of partition {partition} came astray"))
 }
 
 /// The threads that records are applied on, reading included: more than a few would wait for the one that fetches.

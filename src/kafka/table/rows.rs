@@ -2,8 +2,8 @@
 //! few locks. Knows no Kafka.
 //!
 //! Once restored, memory is at most 1.1 × (bytes of keys and values + 48 B a key) from some tens of thousands of rows on,
-//! whatever was rewritten before; `tests/memory.rs` measures it at the allocator. Below that each shard's open chunk shows: half a
-//! MiB in all.
+//! whatever was rewritten before; `tests/memory.rs` measures it at the allocator. Below that the
+//! open chunks show: half a MiB in all.
 
 use std::hint::black_box;
 use std::sync::OnceLock;
@@ -19,8 +19,8 @@ use super::row::{Row, SMALLEST};
 pub(super) use super::shard::SHARDS;
 use super::shard::{Change, LOCKS, Shards, shard_of};
 
-/// Records that are taken step by step together, by one thread.
-const TOGETHER: usize = 256;
+/// So many records one thread takes no slower than several.
+const ALONE: usize = 256;
 
 /// What one look brings into the processor's cache.
 const CACHE_LINE: usize = 64;
@@ -73,8 +73,8 @@ impl Rows {
         Ok(())
     }
 
-    /// Takes records as [`Rows::put`] takes each, in any order, on as many threads of the pool that it is called in as
-    /// find something to do.
+    /// Takes records as [`Rows::put`] takes each, those of one key in order, on as many threads of the pool that it is called
+    /// in as find something to do.
     ///
     /// What is looked at is seldom in the processor's caches: neither a record that another thread wrote nor its place in
     /// the index. Record by record the processor waits for each; step by step for many at once.
@@ -82,44 +82,46 @@ impl Rows {
     /// # Errors
     /// [`Full`]; some of them were taken.
     pub(super) fn put_all(&self, rows: &[Row<'_>]) -> Result<(), Full> {
-        if rows.len() <= TOGETHER {
-            return self.put_some(rows, 0);
-        }
-        let some = rows.par_chunks(TOGETHER).enumerate();
-        some.try_for_each(|(number, rows)| self.put_some(rows, number * LOCKS / 4))
-    }
-
-    /// Begins with this lock: several threads are then seldom at the same one.
-    fn put_some(&self, rows: &[Row<'_>], first: usize) -> Result<(), Full> {
         let hashing = self.hashing();
-        let hash = |row: &Row<'_>| {
-            touch(row.value.unwrap_or_default());
-            hashing.of(row.key)
+        let of = |row: &Row<'_>| hashing.of(row.key);
+        let is_worth_sharing = rows.len() > ALONE;
+        let hashes: Vec<u64> = if is_worth_sharing {
+            rows.par_iter().with_min_len(ALONE).map(of).collect()
+        } else {
+            rows.iter().map(of).collect()
         };
-        let hashes: Vec<u64> = rows.iter().map(hash).collect();
-        let (mut tally, mut put) = (Tally::default(), Ok(()));
         let by_lock = by_lock(&hashes);
-        for lock in (0..LOCKS).map(|number| (first + number) % LOCKS) {
-            let those = by_lock.of(lock);
-            if those.is_empty() {
-                continue;
-            }
-            // Taking a lock ends the waiting for all that was touched: few are taken.
-            let mut shards = self.shards[lock].write();
-            if those.len() > 1 {
-                those.iter().map(|at| hashes[usize::from(*at)]).for_each(|hash| shards.touch(hash));
-            }
-            put = those.iter().map(|at| usize::from(*at)).try_for_each(|at| {
-                let (hash, row) = (hashes[at], &rows[at]);
-                tally = tally.and(shards.put(hashing, hash, row)?, row);
-                Ok(())
-            });
-            if put.is_err() {
-                break;
-            }
-        }
+        let put = |lock| self.put_behind(lock, by_lock.of(lock), &hashes, rows);
+        let (tally, put) = if is_worth_sharing {
+            (0..LOCKS).into_par_iter().map(put).reduce(|| (Tally::default(), Ok(())), both)
+        } else {
+            (0..LOCKS).map(put).fold((Tally::default(), Ok(())), both)
+        };
         self.count(tally);
         put
+    }
+
+    /// Takes those of the records that are behind this lock.
+    fn put_behind(&self, lock: usize, those: &[u32], hashes: &[u64], rows: &[Row<'_>]) -> (Tally, Result<(), Full>) {
+        let hashing = self.hashing();
+        let those = || those.iter().map(|at| *at as usize).map(|at| (hashes[at], &rows[at]));
+        let mut tally = Tally::default();
+        if those().len() == 0 {
+            return (tally, Ok(()));
+        }
+        // Taking a lock ends the waiting for all that was touched: few are taken.
+        let mut shards = self.shards[lock].write();
+        if those().len() > 1 {
+            for (hash, row) in those() {
+                shards.touch(hash);
+                touch(row.value.unwrap_or_default());
+            }
+        }
+        let put = those().try_for_each(|(hash, row)| {
+            tally = tally.and(shards.put(hashing, hash, row)?, row);
+            Ok(())
+        });
+        (tally, put)
     }
 
     /// Takes all rows of a block, about so many, as [`Rows::put`] takes each; but those that `keep` does not
@@ -197,7 +199,7 @@ impl Rows {
         self.raw.fetch_add(tally.raw, Ordering::Relaxed);
     }
 
-    /// Hands what is known of `key` to `read`, under a lock that only writers of the same shard wait for.
+    /// Hands what is known of `key` to `read`, under a lock that only writers of the same sixteenth of the table wait for.
     pub fn get<R>(&self, key: &[u8], read: impl FnOnce(Entry<'_>) -> R) -> R {
         let hash = self.hashing().of(key);
         let shards = self.lock_of(hash).read();
@@ -220,11 +222,12 @@ impl Rows {
     /// Forgets the rows that are not to be kept.
     pub(super) fn retain(&self, keep: impl Fn(&Row<'_>) -> bool) {
         for shard in 0..SHARDS {
-            let mut shards = self.shards[shard % LOCKS].write();
-            let (forgotten, raw) = shards.retain(self.hashing(), shard / LOCKS, &keep);
+            let (forgotten, raw) = self.shards[shard % LOCKS].write().retain(shard / LOCKS, &keep);
             self.rows.fetch_sub(forgotten, Ordering::Relaxed);
             self.raw.fetch_sub(raw, Ordering::Relaxed);
         }
+        // Only now, so that no row is moved twice, and chunk by chunk, so that nobody waits long.
+        self.shards.iter().for_each(|shards| while shards.write().clear_one(self.hashing()) {});
     }
 
     /// Makes room for about so many rows, which are to come. [`Rows::fit`] gives back what was not needed.
@@ -238,7 +241,7 @@ impl Rows {
 
     /// Gives back the room that was made and is not needed.
     pub(super) fn fit(&self) {
-        self.shards.iter().for_each(|shards| shards.write().fit(self.hashing()));
+        (0..SHARDS).for_each(|shard| self.shards[shard % LOCKS].write().fit(self.hashing(), shard / LOCKS));
     }
 
     /// Forgets everything.
@@ -278,9 +281,9 @@ fn touch(bytes: &[u8]) {
     black_box(bytes.iter().step_by(CACHE_LINE).fold(0, |all, byte| all | byte));
 }
 
-/// At most [`TOGETHER`] records, lock by lock.
+/// Records, lock by lock.
 struct ByLock {
-    order: Vec<u16>,
+    order: Vec<u32>,
     /// Where those of each lock begin in `order`, and where the last ones end.
     begins: [usize; LOCKS + 1],
 }
@@ -302,7 +305,7 @@ fn by_lock(hashes: &[u64]) -> ByLock {
 
 impl ByLock {
     /// Those that are behind this one.
-    fn of(&self, lock: usize) -> &[u16] {
+    fn of(&self, lock: usize) -> &[u32] {
         &self.order[self.begins[lock]..self.begins[lock + 1]]
     }
 }
@@ -324,6 +327,14 @@ struct Tally {
     added: usize,
     /// Wraps where rows became smaller, and the sum is right all the same.
     raw: usize,
+}
+
+/// The sum, and the first error.
+fn both(
+    (ours, put): (Tally, Result<(), Full>),
+    (theirs, also): (Tally, Result<(), Full>),
+) -> (Tally, Result<(), Full>) {
+    (Tally { added: ours.added + theirs.added, raw: ours.raw.wrapping_add(theirs.raw) }, put.and(also))
 }
 
 impl Tally {
@@ -464,24 +475,27 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// More than are taken together, too, with few keys and with many.
+        /// With few keys and with many, of two partitions, older ones after newer ones.
         #[test]
         fn records_that_come_together_do_what_they_would_do_one_by_one(
-            steps in proptest::collection::vec((0u16..2_000, proptest::option::weighted(0.8, 0usize..40)), 1..3_000),
+            steps in proptest::collection::vec(
+                (0u16..2_000, proptest::option::weighted(0.8, 0usize..40), 0i32..2, 0i64..50, 0i64..50),
+                1..3_000,
+            ),
             keys in 1u16..2_000,
         ) {
-            let steps: Vec<_> = steps.into_iter().map(|(key, length)| ((key % keys).to_be_bytes(), length)).collect();
+            let keyed = |&(key, length, ..): &(u16, Option<usize>, i32, i64, i64)| ((key % keys).to_be_bytes(), length);
+            let keyed: Vec<_> = steps.iter().map(keyed).collect();
             let value = [7; 40];
-            // Every other one is older than the one before.
-            let offsets = (0..).map(|number: i64| number ^ 1);
-            let laid: Vec<Row<'_>> = offsets.zip(&steps).map(|(offset, (key, length))| {
-                Row { partition: 0, offset, timestamp: offset, key, value: length.map(|length| &value[..length]) }
-            }).collect();
+            let laid = steps.iter().zip(&keyed).map(|(&(.., partition, offset, timestamp), (key, length))| {
+                Row { partition, offset, timestamp, key, value: length.map(|length| &value[..length]) }
+            });
+            let laid: Vec<Row<'_>> = laid.collect();
             let (together, one_by_one) = (Rows::default(), Rows::default());
             together.put_all(&laid).unwrap();
             laid.iter().for_each(|row| one_by_one.put_row(row).unwrap());
             prop_assert_eq!((together.rows(), together.raw_bytes()), (one_by_one.rows(), one_by_one.raw_bytes()));
-            for (key, _) in &steps {
+            for (key, _) in &keyed {
                 prop_assert_eq!(found(&together, key), found(&one_by_one, key));
             }
         }

@@ -98,10 +98,10 @@ impl Shards {
         self.shards[shard].index.reserve(rows, |at| hash_at(arena, *at, hashing));
     }
 
-    /// Gives back the room that their rows do not need.
-    pub(super) fn fit(&mut self, hashing: &Hashing) {
+    /// Gives back the room that the rows of one of them do not need.
+    pub(super) fn fit(&mut self, hashing: &Hashing, shard: usize) {
         let arena = &self.arena;
-        self.shards.iter_mut().for_each(|shard| shard.index.shrink_to_fit(|at| hash_at(arena, *at, hashing)));
+        self.shards[shard].index.shrink_to_fit(|at| hash_at(arena, *at, hashing));
     }
 
     /// Brings what [`Shards::put`] looks at into the processor's cache.
@@ -122,16 +122,14 @@ impl Shards {
         if self.shards[shard].erased == 0 {
             return (0, 0);
         }
-        self.retain(hashing, shard, |row| row.value.is_some() || row.timestamp >= moment)
+        let forgotten = self.retain(shard, |row| row.value.is_some() || row.timestamp >= moment);
+        self.clear(hashing);
+        forgotten
     }
 
-    /// Forgets the rows of one of them that are not to be kept; returns how many, and their raw bytes.
-    pub(super) fn retain(
-        &mut self,
-        hashing: &Hashing,
-        shard: usize,
-        keep: impl Fn(&Row<'_>) -> bool,
-    ) -> (usize, usize) {
+    /// Forgets the rows of one of them that are not to be kept; returns how many, and their raw bytes. Who calls it has to
+    /// clear what is dead then.
+    pub(super) fn retain(&mut self, shard: usize, keep: impl Fn(&Row<'_>) -> bool) -> (usize, usize) {
         let (mut forgotten, mut raw, mut erased) = (0, 0, 0);
         let (arena, shard) = (&mut self.arena, &mut self.shards[shard]);
         shard.index.retain(|location| {
@@ -146,33 +144,39 @@ impl Shards {
             false
         });
         shard.erased -= erased;
-        self.clear(hashing);
         (forgotten, raw)
     }
 
     /// Moves rows together until few enough bytes are dead.
     fn clear(&mut self, hashing: &Hashing) {
-        while let Some(slot) = self.arena.to_clear() {
-            let (shards, arena) = (&mut self.shards, &mut self.arena);
-            let chunk = arena.take(slot);
-            for_each_in(&chunk, |at, laid, _| {
-                if laid.dead {
-                    return;
-                }
-                let (old, hash) = (Location::new(slot, at), hashing.of(laid.row.key));
-                if let Some(entry) = shards[within_lock(hash)].index.find_mut(hash, |location| *location == old) {
-                    *entry = arena.append(&laid.row);
-                }
-            });
-            arena.release(slot);
-        }
+        while self.clear_one(hashing) {}
+    }
+
+    /// Moves the rows of one chunk elsewhere; false when few enough bytes are dead.
+    pub(super) fn clear_one(&mut self, hashing: &Hashing) -> bool {
+        let Some(slot) = self.arena.to_clear() else { return false };
+        let (shards, arena) = (&mut self.shards, &mut self.arena);
+        let chunk = arena.take(slot);
+        for_each_in(&chunk, |at, laid, _| {
+            if laid.dead {
+                return;
+            }
+            let (old, hash) = (Location::new(slot, at), hashing.of(laid.row.key));
+            if let Some(entry) = shards[within_lock(hash)].index.find_mut(hash, |location| *location == old) {
+                *entry = arena.append(&laid.row);
+            }
+        });
+        arena.release(slot);
+        true
     }
 
     /// Adds the bytes of every row of one of them to `out`; returns how many rows.
     pub(super) fn lay_all(&self, shard: usize, out: &mut Vec<u8>) -> usize {
-        let index = &self.shards[shard].index;
-        index.iter().for_each(|location| out.extend_from_slice(self.arena.bytes(*location)));
-        index.len()
+        let mut locations: Vec<Location> = self.shards[shard].index.iter().copied().collect();
+        // Memory is quick to read in order, too.
+        locations.sort_unstable();
+        locations.iter().for_each(|location| out.extend_from_slice(self.arena.bytes(*location)));
+        locations.len()
     }
 
     /// Whether these bytes lie anywhere in the rows' memory, dead or alive.

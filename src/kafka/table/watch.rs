@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 
 use super::Shared;
@@ -33,7 +33,13 @@ pub(super) struct Seen {
     pub(super) ends: BTreeMap<i32, i64>,
     /// The topic is another than the one that reading began with.
     pub(super) is_another: bool,
+    /// There is no such topic, and has not been for a while.
+    pub(super) is_gone: bool,
 }
+
+/// So often in a row the brokers say that there is no such topic before it is believed: one that only just started may not
+/// know it yet.
+const SURELY_GONE: u32 = 3;
 
 /// The newest answer, until the reader takes it.
 pub(super) type Mailbox = Arc<Mutex<Option<Seen>>>;
@@ -73,16 +79,23 @@ impl Watch {
 
     fn run(mut self, stop: &AtomicBool) {
         let stopped = |watch: &Watch| stop.load(Ordering::SeqCst) || watch.shared.stopped();
-        let (mut refreshed, mut is_another) = (steady_now(), false);
+        let (mut refreshed, mut is_another, mut gone) = (steady_now(), false, 0);
         while !stopped(&self) {
             if refreshed.elapsed() >= self.refresh {
                 self.refresh_partitions();
-                is_another |= self.is_another();
+                match native::topic::id(&self.consumer, &self.topic) {
+                    Ok(now) => (gone, is_another) = (0, is_another || self.is_another(now.as_deref())),
+                    Err(error) if error.code == RDKafkaErrorCode::UnknownTopicOrPartition => gone += 1,
+                    Err(_) => gone = 0,
+                }
                 refreshed = steady_now();
             }
-            let at = steady_now();
+            let (at, is_gone) = (steady_now(), gone >= SURELY_GONE);
             match self.ends() {
-                Ok(ends) => *self.mailbox.lock() = Some(Seen { at, ends, is_another }),
+                Ok(ends) => *self.mailbox.lock() = Some(Seen { at, ends, is_another, is_gone }),
+                Err(_) if is_gone => {
+                    *self.mailbox.lock() = Some(Seen { at, ends: BTreeMap::new(), is_another, is_gone })
+                }
                 Err(error) => tracing::debug!(topic = %self.topic, %error, "the log end is not known now"),
             }
             let until = steady_now() + INTERVAL.min(self.refresh);
@@ -105,8 +118,7 @@ impl Watch {
     }
 
     /// A topic that was deleted and created anew has the old one's name, and offsets that mean something else.
-    fn is_another(&self) -> bool {
-        let now = native::topic::id(&self.consumer, &self.topic).ok().flatten();
+    fn is_another(&self, now: Option<&str>) -> bool {
         now.is_some_and(|now| !self.id.is_empty() && now != self.id)
     }
 

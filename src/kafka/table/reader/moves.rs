@@ -88,6 +88,9 @@ impl Reader {
             self.ends.take(*partition, 0, *end, at);
         }
         let refused = |error| End::Lasting(format!("taking up partitions of `{topic}`: {error}"));
-        self.consumer.incremental_assign(&list).map_err(refused)
+        self.consumer
+            .incremental_assign(&list)
+            .and_then(|()| partitions.iter().try_for_each(|(partition, _)| self.lead(*partition)))
+            .map_err(refused)
     }
 }

@@ -1,5 +1,5 @@
 //! The thread that writes a table's snapshot: now and then, and when the table is stopped. Neither the table's thread
-//! nor its readers wait for it, but for a shard's read lock.
+//! nor its readers wait for it, but for the read lock of a sixteenth of the table at a time.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
