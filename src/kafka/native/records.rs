@@ -12,7 +12,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::{NativeError, Owned, c_string, milliseconds, text};
 
 /// So many are taken at once, at most. One where faults are put in, so that they strike between two records.
-const MOST: usize = if cfg!(feature = "failpoints") { 1 } else { 1024 };
+const MOST: usize = if cfg!(feature = "failpoints") { 1 } else { 2048 };
 
 /// A queue of our own: what was fetched of the partitions that are led to it. Everything else (rebalances, errors of the
 /// client, statistics) stays in the consumer's, which has to be polled as well.

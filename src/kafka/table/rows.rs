@@ -20,7 +20,7 @@ pub(super) use super::shard::SHARDS;
 use super::shard::{Change, LOCKS, Shards, shard_of};
 
 /// So many records one thread takes no slower than several.
-const ALONE: usize = 256;
+const ALONE: usize = 512;
 
 /// What one look brings into the processor's cache.
 const CACHE_LINE: usize = 64;
@@ -93,7 +93,7 @@ impl Rows {
         let by_lock = by_lock(&hashes);
         let put = |lock| self.put_behind(lock, by_lock.of(lock), &hashes, rows);
         let (tally, put) = if is_worth_sharing {
-            (0..LOCKS).into_par_iter().map(put).reduce(|| (Tally::default(), Ok(())), both)
+            (0..LOCKS).into_par_iter().with_min_len(LOCKS / 4).map(put).reduce(|| (Tally::default(), Ok(())), both)
         } else {
             (0..LOCKS).map(put).fold((Tally::default(), Ok(())), both)
         };
