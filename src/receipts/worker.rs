@@ -31,7 +31,7 @@ const SHARE: usize = 64;
 /// How long between two questions to a registry that does not answer.
 const REGISTRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// What was in the inbox at an assignment, or at a rewind, has begun to come so much later.
+/// What was in the inbox at an assignment, or at a rewind, has begun to come once it was asked for so long.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// The table has read what was there at an assignment once it was at its end this much later.
@@ -125,7 +125,8 @@ struct Running {
     owned: Vec<TopicPartition>,
     /// When partitions came last.
     since: Instant,
-    caught_up: bool,
+    /// Since when the table knows what it had to know then; `None` until it does.
+    caught_up: Option<Instant>,
 }
 
 impl Worker {
@@ -134,7 +135,7 @@ impl Worker {
         let since = steady_now();
         let stage = Stage::Gone;
         let mut running =
-            Running { worker: self, stage, heads: HeldHeads::default(), owned: Vec::new(), since, caught_up: false };
+            Running { worker: self, stage, heads: HeldHeads::default(), owned: Vec::new(), since, caught_up: None };
         match running.work().and_then(|()| running.commit()) {
             Ok(()) => WorkerEnd::Stopped,
             Err(end) => end,
@@ -175,10 +176,12 @@ impl Running {
             TableState::Failed(why) => return Err(WorkerEnd::Table(why)),
             TableState::Restoring { .. } => return Ok(false),
             TableState::Live { behind } => {
-                self.caught_up |= self.since.elapsed() >= behind + CAUGHT_UP;
+                if self.caught_up.is_none() && self.since.elapsed() >= behind + CAUGHT_UP {
+                    self.caught_up = Some(steady_now());
+                }
             }
         }
-        Ok(self.caught_up)
+        Ok(self.caught_up.is_some())
     }
 
     fn take(&mut self) -> Result<bool, WorkerEnd> {
@@ -195,7 +198,7 @@ impl Running {
             }
         }
         // A receipt that came while nobody read is heard before a notification's time is called up.
-        if took || self.since.elapsed() < SETTLED {
+        if took || self.caught_up.is_none_or(|since| since.elapsed() < SETTLED) {
             return Ok(took);
         }
         for _ in 0..SHARE {
@@ -378,7 +381,7 @@ impl Running {
         }
         // Whether it is visible is known by the table alone, once it is at its end.
         self.worker.clerk.book.given_up();
-        (self.since, self.caught_up) = (steady_now(), false);
+        (self.since, self.caught_up) = (steady_now(), None);
         self.rewind()
     }
 
@@ -421,7 +424,7 @@ impl Running {
                 }
                 tracing::info!(partitions = partitions.len(), "partitions assigned");
                 self.owned.extend(partitions);
-                (self.since, self.caught_up) = (steady_now(), false);
+                (self.since, self.caught_up) = (steady_now(), None);
             }
             Rebalance::Revoked { partitions, lost } => {
                 rebalances(Role::Receipts, if lost { Kind::Lost } else { Kind::Revoked }).increment(1);
@@ -434,7 +437,7 @@ impl Running {
                 }
                 self.worker.consumer.release(&partitions)?;
                 self.worker.clerk.book.forget();
-                (self.since, self.caught_up) = (steady_now(), false);
+                (self.since, self.caught_up) = (steady_now(), None);
             }
         }
         if self.owned.is_empty() {
