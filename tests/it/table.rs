@@ -70,6 +70,11 @@ impl Topic {
         TableSettings::new(&self.name, "test", Clock::system())
     }
 
+    /// Partitions and the topic's id are looked at often.
+    fn watched(&self) -> TableSettings {
+        TableSettings { refresh: Duration::from_millis(200), ..self.settings() }
+    }
+
     fn producer(&self, more: &[(&str, &str)]) -> BaseProducer {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.kafka.bootstrap_servers).set("partitioner", "murmur2_random");
@@ -262,8 +267,7 @@ async fn an_open_transaction_at_the_end_does_not_stop_a_restore() {
 async fn partitions_added_later_are_taken_up_and_keys_that_moved_count_by_their_newest_record() {
     let mut topic = Topic::new("added", 1, &[]).await;
     topic.write(&topic.producer(&[]), (0..100).map(|n| pair(n, n)));
-    let settings = TableSettings { refresh: Duration::from_millis(200), ..topic.settings() };
-    let (table, guard) = restored(&topic.kafka, settings).await;
+    let (table, guard) = restored(&topic.kafka, topic.watched()).await;
     topic.admin().raise_partitions(&topic.name, 4).await.unwrap();
     topic.write(&topic.producer(&[]), (0..100).map(|n| pair(n, format!("{n}-moved"))));
     topic.write(&topic.producer(&[]), (0..100).step_by(4).map(erase));
@@ -286,8 +290,7 @@ async fn partitions_added_later_are_taken_up_and_keys_that_moved_count_by_their_
 async fn a_topic_that_is_created_anew_under_the_table_is_read_anew() {
     let mut topic = Topic::new("under", 3, &[]).await;
     topic.write(&topic.producer(&[]), (0..100).map(|n| pair(n, n)));
-    let settings = TableSettings { refresh: Duration::from_millis(200), ..topic.settings() };
-    let (table, guard) = restored(&topic.kafka, settings).await;
+    let (table, guard) = restored(&topic.kafka, topic.watched()).await;
     topic.assert_held(&table);
     topic.admin().delete(&[&topic.name]).await.unwrap();
     topic.expected.clear();
@@ -306,8 +309,7 @@ async fn a_topic_that_is_created_anew_under_the_table_is_read_anew() {
 async fn a_topic_that_is_deleted_and_stays_away_leaves_nothing_to_ask() {
     let mut topic = Topic::new("gone", 3, &[]).await;
     topic.write(&topic.producer(&[]), (0..100).map(|n| pair(n, n)));
-    let settings = TableSettings { refresh: Duration::from_millis(200), ..topic.settings() };
-    let (table, guard) = restored(&topic.kafka, settings).await;
+    let (table, guard) = restored(&topic.kafka, topic.watched()).await;
     topic.admin().delete(&[&topic.name]).await.unwrap();
     until("the table asks nobody to believe it", || table.get(b"k1", |_| ()) == Err(NotRestored)).await;
     topic.expected.clear();

@@ -354,3 +354,10 @@ impl Drop for TableGuard {
         }
     }
 }
+
+/// So many threads put rows into a table, at most: more would wait for the one that fetches, or for the disk.
+const MOST_THREADS: usize = 4;
+
+fn putting_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS))
+}

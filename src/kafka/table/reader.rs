@@ -26,7 +26,7 @@ use super::row::Row;
 use super::rows::SHARDS;
 use super::snapshot::{Header, Keeper, Kept, Log, Recalling, Store};
 use super::watch::{Mailbox, Seen, Watch, Watching};
-use super::{Origin, Shared, SnapshotSettings, TableError, TableSettings, facts};
+use super::{Origin, Shared, SnapshotSettings, TableError, TableSettings, facts, putting_threads};
 use crate::config;
 use crate::kafka::acl::{Kind as On, Operation};
 use crate::kafka::client::{Context, Kind, base_config, metadata};
@@ -38,8 +38,6 @@ use crate::telemetry::metrics::{TableGauges, table_gauges};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
-/// See [`applying`].
-const MOST_THREADS: usize = 4;
 /// Between two looks at what is not a record: the log's end, gauges, what may be forgotten.
 const TICK: Duration = Duration::from_millis(100);
 /// How soon others hear of records, at the latest.
@@ -503,10 +501,9 @@ fn astray(partition: i32) -> End {
     End::Anew(format!("something of partition {partition} came astray"))
 }
 
-/// The threads that records are applied on, reading included: more than a few would wait for the one that fetches.
+/// The threads that records are applied on, reading included.
 fn applying() -> Result<ThreadPool, ThreadPoolBuildError> {
-    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
-    ThreadPoolBuilder::new().num_threads(threads).thread_name(|number| format!("table-{number}")).build()
+    ThreadPoolBuilder::new().num_threads(putting_threads()).thread_name(|number| format!("table-{number}")).build()
 }
 
 /// A record without a key says nothing of anybody.

@@ -151,12 +151,8 @@ impl Head {
         self.length += bytes.len();
     }
 
-    fn add_varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.add(&[low_seven(value) | 0x80]);
-            value >>= 7;
-        }
-        self.add(&[low_seven(value)]);
+    fn add_varint(&mut self, value: u64) {
+        each_of_varint(value, |byte| self.add(&[byte]));
     }
 
     fn bytes(&self) -> &[u8] {
@@ -164,12 +160,17 @@ impl Head {
     }
 }
 
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
+    each_of_varint(value, |byte| out.push(byte));
+}
+
+/// The bytes of a LEB128 number, in order.
+fn each_of_varint(mut value: u64, mut each: impl FnMut(u8)) {
     while value >= 0x80 {
-        out.push(low_seven(value) | 0x80);
+        each(low_seven(value) | 0x80);
         value >>= 7;
     }
-    out.push(low_seven(value));
+    each(low_seven(value));
 }
 
 fn low_seven(value: u64) -> u8 {

@@ -165,7 +165,7 @@ impl Rows {
                     *other = None;
                     let opened = other.insert((at, self.shards[at].write()));
                     if is_first {
-                        opened.1.expect(hashing, shard_of(hash) / LOCKS, about.min(block.len() / SMALLEST + 1));
+                        opened.1.expect(hashing, shard_of(hash), about.min(block.len() / SMALLEST + 1));
                     }
                     opened
                 }
@@ -212,8 +212,8 @@ impl Rows {
 
     /// Forgets the keys of one shard that were erased before `moment` (milliseconds since 1970); returns how many.
     pub fn forget_erased(&self, shard: usize, moment: i64) -> usize {
-        let (forgotten, raw) =
-            self.shards[shard % LOCKS].write().forget_erased(self.hashing(), shard % SHARDS / LOCKS, moment);
+        let shard = shard % SHARDS;
+        let (forgotten, raw) = self.behind(shard).write().forget_erased(self.hashing(), shard, moment);
         self.rows.fetch_sub(forgotten, Ordering::Relaxed);
         self.raw.fetch_sub(raw, Ordering::Relaxed);
         forgotten
@@ -222,7 +222,7 @@ impl Rows {
     /// Forgets the rows that are not to be kept.
     pub(super) fn retain(&self, keep: impl Fn(&Row<'_>) -> bool) {
         for shard in 0..SHARDS {
-            let (forgotten, raw) = self.shards[shard % LOCKS].write().retain(shard / LOCKS, &keep);
+            let (forgotten, raw) = self.behind(shard).write().retain(shard, &keep);
             self.rows.fetch_sub(forgotten, Ordering::Relaxed);
             self.raw.fetch_sub(raw, Ordering::Relaxed);
         }
@@ -232,16 +232,13 @@ impl Rows {
 
     /// Makes room for about so many rows, which are to come. [`Rows::fit`] gives back what was not needed.
     pub(super) fn expect(&self, rows: u64) {
-        let rows = usize::try_from(rows.min(MOST_EXPECTED)).unwrap_or(0) / SHARDS;
-        // Keys are spread by chance: a shard gets some more than another.
-        let expect =
-            |shard: usize| self.shards[shard % LOCKS].write().expect(self.hashing(), shard / LOCKS, rows + rows / 16);
-        (0..SHARDS).for_each(expect);
+        let rows = of_a_shard(rows.min(MOST_EXPECTED));
+        (0..SHARDS).for_each(|shard| self.behind(shard).write().expect(self.hashing(), shard, rows));
     }
 
     /// Gives back the room that was made and is not needed.
     pub(super) fn fit(&self) {
-        (0..SHARDS).for_each(|shard| self.shards[shard % LOCKS].write().fit(self.hashing(), shard / LOCKS));
+        (0..SHARDS).for_each(|shard| self.behind(shard).write().fit(self.hashing(), shard));
     }
 
     /// Forgets everything.
@@ -253,7 +250,7 @@ impl Rows {
 
     /// Adds the bytes of every row of one shard to `out`, as [`Row::at`] reads them; returns how many rows.
     pub(super) fn lay_shard(&self, shard: usize, out: &mut Vec<u8>) -> usize {
-        self.shards[shard % LOCKS].read().lay_all(shard % SHARDS / LOCKS, out)
+        self.behind(shard).read().lay_all(shard, out)
     }
 
     /// Keys, erased ones that are still remembered included.
@@ -271,9 +268,20 @@ impl Rows {
         size_of::<Self>() + self.shards.iter().map(|shards| shards.read().memory() - size_of::<Shards>()).sum::<usize>()
     }
 
-    fn lock_of(&self, hash: u64) -> &RwLock<Shards> {
-        &self.shards[shard_of(hash) % LOCKS]
+    /// The shards of which this is one.
+    fn behind(&self, shard: usize) -> &RwLock<Shards> {
+        &self.shards[shard % LOCKS]
     }
+
+    fn lock_of(&self, hash: u64) -> &RwLock<Shards> {
+        self.behind(shard_of(hash))
+    }
+}
+
+/// Of so many rows few shards hold more than this: keys are spread by chance.
+pub(super) fn of_a_shard(rows: u64) -> usize {
+    let mean = usize::try_from(rows).unwrap_or(0) / SHARDS;
+    mean + mean / 16
 }
 
 /// Brings bytes into the processor's cache.

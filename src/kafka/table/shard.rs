@@ -51,7 +51,7 @@ impl Shards {
     /// # Errors
     /// [`Full`], and nothing changed.
     pub(super) fn put(&mut self, hashing: &Hashing, hash: u64, row: &Row<'_>) -> Result<Change, Full> {
-        let (arena, shard) = (&mut self.arena, &mut self.shards[within_lock(hash)]);
+        let (arena, shard) = (&mut self.arena, &mut self.shards[within(shard_of(hash))]);
         let Some(slot) = shard.index.find_mut(hash, |at| has_key(arena, *at, row.key)) else {
             let location = arena.add(row)?;
             shard.add(arena, hashing, hash, location, row);
@@ -83,7 +83,7 @@ impl Shards {
         laid: &Laid<'_>,
         bytes: &[u8],
     ) -> Result<Change, Full> {
-        let (arena, shard) = (&mut self.arena, &mut self.shards[within_lock(hash)]);
+        let (arena, shard) = (&mut self.arena, &mut self.shards[within(shard_of(hash))]);
         if shard.index.find(hash, |at| has_key(arena, *at, laid.row.key)).is_some() {
             return self.put(hashing, hash, &laid.row);
         }
@@ -95,23 +95,23 @@ impl Shards {
     /// Makes room for so many rows more in one of them: an index that grows is made anew, and reads every row for it.
     pub(super) fn expect(&mut self, hashing: &Hashing, shard: usize, rows: usize) {
         let arena = &self.arena;
-        self.shards[shard].index.reserve(rows, |at| hash_at(arena, *at, hashing));
+        self.shards[within(shard)].index.reserve(rows, |at| hash_at(arena, *at, hashing));
     }
 
     /// Gives back the room that the rows of one of them do not need.
     pub(super) fn fit(&mut self, hashing: &Hashing, shard: usize) {
         let arena = &self.arena;
-        self.shards[shard].index.shrink_to_fit(|at| hash_at(arena, *at, hashing));
+        self.shards[within(shard)].index.shrink_to_fit(|at| hash_at(arena, *at, hashing));
     }
 
     /// Brings what [`Shards::put`] looks at into the processor's cache.
     pub(super) fn touch(&self, hash: u64) {
-        black_box(self.shards[within_lock(hash)].index.find(hash, |at| black_box(self.arena.get(*at)).is_none()));
+        black_box(self.shards[within(shard_of(hash))].index.find(hash, |at| black_box(self.arena.get(*at)).is_none()));
     }
 
     /// The row of a key.
     pub(super) fn get(&self, hash: u64, key: &[u8]) -> Option<Row<'_>> {
-        let index = &self.shards[within_lock(hash)].index;
+        let index = &self.shards[within(shard_of(hash))].index;
         let location = index.find(hash, |at| has_key(&self.arena, *at, key))?;
         self.arena.get(*location).map(|laid| laid.row)
     }
@@ -119,7 +119,7 @@ impl Shards {
     /// Forgets the keys of one of them that were erased before `moment` (milliseconds since 1970); returns how many, and
     /// their raw bytes.
     pub(super) fn forget_erased(&mut self, hashing: &Hashing, shard: usize, moment: i64) -> (usize, usize) {
-        if self.shards[shard].erased == 0 {
+        if self.shards[within(shard)].erased == 0 {
             return (0, 0);
         }
         let forgotten = self.retain(shard, |row| row.value.is_some() || row.timestamp >= moment);
@@ -131,7 +131,7 @@ impl Shards {
     /// clear what is dead then.
     pub(super) fn retain(&mut self, shard: usize, keep: impl Fn(&Row<'_>) -> bool) -> (usize, usize) {
         let (mut forgotten, mut raw, mut erased) = (0, 0, 0);
-        let (arena, shard) = (&mut self.arena, &mut self.shards[shard]);
+        let (arena, shard) = (&mut self.arena, &mut self.shards[within(shard)]);
         shard.index.retain(|location| {
             let Some(row) = arena.get(*location).map(|laid| laid.row) else { return true };
             if keep(&row) {
@@ -162,7 +162,7 @@ impl Shards {
                 return;
             }
             let (old, hash) = (Location::new(slot, at), hashing.of(laid.row.key));
-            if let Some(entry) = shards[within_lock(hash)].index.find_mut(hash, |location| *location == old) {
+            if let Some(entry) = shards[within(shard_of(hash))].index.find_mut(hash, |location| *location == old) {
                 *entry = arena.append(&laid.row);
             }
         });
@@ -172,7 +172,7 @@ impl Shards {
 
     /// Adds the bytes of every row of one of them to `out`; returns how many rows.
     pub(super) fn lay_all(&self, shard: usize, out: &mut Vec<u8>) -> usize {
-        let mut locations: Vec<Location> = self.shards[shard].index.iter().copied().collect();
+        let mut locations: Vec<Location> = self.shards[within(shard)].index.iter().copied().collect();
         // Memory is quick to read in order, too.
         locations.sort_unstable();
         locations.iter().for_each(|location| out.extend_from_slice(self.arena.bytes(*location)));
@@ -206,8 +206,9 @@ pub(super) fn shard_of(hash: u64) -> usize {
     (hash >> 40) as usize % SHARDS
 }
 
-fn within_lock(hash: u64) -> usize {
-    shard_of(hash) / LOCKS
+/// Which of those behind its lock a shard is.
+fn within(shard: usize) -> usize {
+    shard / LOCKS
 }
 
 fn has_key(arena: &Arena, location: Location, key: &[u8]) -> bool {

@@ -150,8 +150,7 @@ async fn a_restart_recalls_the_partitions_that_it_held_and_reads_the_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_that_are_added_end_a_table_whose_keys_are_at_home_elsewhere_now() {
     let topic = Topic::new("part-added", PARTITIONS, &[]).await;
-    let settings = TableSettings { refresh: Duration::from_millis(200), ..topic.settings() };
-    let (table, guard) = restored(&topic.kafka, settings.in_part("a")).await;
+    let (table, guard) = restored(&topic.kafka, topic.watched().in_part("a")).await;
     topic.admin().raise_partitions(&topic.name, PARTITIONS + 1).await.unwrap();
     until("it gives up", || matches!(table.state(), TableState::Failed(why) if why.contains("were added"))).await;
     stop(guard).await;

@@ -14,12 +14,10 @@ use parking_lot::Mutex;
 use super::format::{Reader, Unchecked, Writer};
 use super::{Distrust, Header};
 use crate::kafka::table::arena::Full;
+use crate::kafka::table::putting_threads;
 use crate::kafka::table::row::Row;
-use crate::kafka::table::rows::{Rows, SHARDS, Unput};
+use crate::kafka::table::rows::{Rows, SHARDS, Unput, of_a_shard};
 use crate::telemetry::faults::{self, Point};
-
-/// More threads than this would wait for the disk.
-const MOST_THREADS: usize = 4;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -126,11 +124,10 @@ impl Found {
     pub(in crate::kafka::table) fn load(self, rows: &Rows, tell: impl Fn(u64) + Sync) -> Result<Header, Distrust> {
         rows.adopt(self.header.seed);
         let reader = Mutex::new(Some(self.reader));
-        let (next, rows_of_a_block) = (&self.header.next, rows_of_a_block(self.header.rows));
+        let (next, rows_of_a_block) = (&self.header.next, of_a_shard(self.header.rows));
         let load = Load { reader, said: 0.into(), read: 0.into(), next, rows_of_a_block, rows, tell };
-        let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
         let ends: Vec<Result<(), Distrust>> = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| load.blocks())).collect();
+            let others: Vec<_> = (1..putting_threads()).map(|_| scope.spawn(|| load.blocks())).collect();
             let panicked = |_| Err(Distrust::Damaged("its rows make no sense"));
             let own = load.blocks();
             others.into_iter().map(|other| other.join().unwrap_or_else(panicked)).chain([own]).collect()
@@ -142,12 +139,6 @@ impl Found {
             Err(Distrust::Damaged("rows are missing"))
         }
     }
-}
-
-/// Blocks are shards, among which chance spreads the rows: few hold more than this.
-fn rows_of_a_block(rows: u64) -> usize {
-    let mean = usize::try_from(rows).unwrap_or(0) / SHARDS;
-    mean + mean / 16
 }
 
 /// What the threads that read a snapshot share.
