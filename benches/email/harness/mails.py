@@ -9,7 +9,6 @@ import dataclasses
 import datetime
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -21,8 +20,8 @@ import memory  # noqa: E402
 import process  # noqa: E402
 import senders  # noqa: E402
 import table  # noqa: E402
-from bench import WARM_UP, say  # noqa: E402
-from steady import TooShort, steady  # noqa: E402
+from bench import WARM_UP, say, work  # noqa: E402
+from steady import steady  # noqa: E402
 
 
 def arguments():
@@ -73,21 +72,12 @@ unsubscribe_url = "https://example.com/unsubscribe?n={{notification_id}}"
     def prepare_others(self):
         """There are none."""
 
-    def round(self, count):
-        first = self.written
-        self.written += count
-        self.outbounds.write(first, count)
-        before = self.cluster.ends(self.statuses)
-        run = self.run(self.sender(self.options.connections), first, count, None)
-        self.check_statuses(before, count)
-        return run
-
 
 def compare(mails, options):
-    mails.round(WARM_UP)
+    mails.deliver(options.connections, WARM_UP)
     rounds = []
     for number in range(options.rounds):
-        samples, account = mails.round(options.deliveries)
+        _, (samples, account) = mails.deliver(options.connections, options.deliveries)
         rounds.append({"notilog": (steady(samples, options.deliveries), account)})
         say(f"round {number + 1} of {options.rounds}: {1e6 / rounds[-1]['notilog'][0].cpu_us:,.0f} mails per CPU second")
     say(table.text(rounds))
@@ -102,17 +92,8 @@ def compare(mails, options):
 
 def main():
     options = arguments()
-    with tempfile.TemporaryDirectory(prefix="bench-email-") as folder:
-        mails = Mails(options, Path(folder))
-        try:
-            mails.prepare()
-            figures = memory.measure(mails, say, (10, 64, 256)) if options.memory else compare(mails, options)
-        except TooShort:
-            sys.exit("a run was too short to have a steady half: take more --deliveries")
-        finally:
-            mails.end()
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    limits = (10, 64, 256)
+    work(Mails, options, lambda mails: memory.measure(mails, say, limits) if options.memory else compare(mails, options))
 
 
 if __name__ == "__main__":

@@ -121,16 +121,22 @@ class Bench:
             self.outpost = Outpost(self.options, self.folder, self.receiver.url, SECRET)
             self.outpost.prepare()
 
-    def round(self, count, secret=None):
-        """Everyone once; notilog first, because the records are of now."""
-        options, first = self.options, self.written
+    def deliver(self, in_flight, count, secret=None):
+        """New records, by notilog: which is the first of them, and the run."""
+        first = self.written
         self.written += count
         self.outbounds.write(first, count)
-        ours = self.sender(options.max_in_flight)
-        theirs = senders.apprise(options.apprise, self.prefix, self.topic, self.kafka, options.apprise_threads)
         before = self.cluster.ends(self.statuses)
-        runs = {"notilog": self.run(ours, first, count, secret)}
+        run = self.run(self.sender(in_flight), first, count, secret)
         self.check_statuses(before, count)
+        return first, run
+
+    def round(self, count, secret=None):
+        """Everyone once; notilog first, because the records are of now."""
+        options = self.options
+        first, ours = self.deliver(options.max_in_flight, count, secret)
+        theirs = senders.apprise(options.apprise, self.prefix, self.topic, self.kafka, options.apprise_threads)
+        runs = {"notilog": ours}
         runs["apprise"] = self.run(theirs, first, count, None)
         if self.outpost:
             api = self.outpost.cpu("api")
@@ -230,19 +236,24 @@ def compare(bench, options):
     return table.as_json(options, rounds)
 
 
-def main():
-    options = arguments()
-    with tempfile.TemporaryDirectory(prefix="bench-webhook-") as folder:
-        bench = Bench(options, Path(folder))
+def work(kind, options, measure):
+    """Prepares a bench of this kind, and writes what `measure` finds with it."""
+    with tempfile.TemporaryDirectory(prefix=f"bench-{kind.channel}-") as folder:
+        bench = kind(options, Path(folder))
         try:
             bench.prepare()
-            figures = memory.measure(bench, say) if options.memory else compare(bench, options)
+            figures = measure(bench)
         except TooShort:
             sys.exit("a run was too short to have a steady half: take more --deliveries")
         finally:
             bench.end()
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def main():
+    options = arguments()
+    work(Bench, options, lambda bench: memory.measure(bench, say) if options.memory else compare(bench, options))
 
 
 if __name__ == "__main__":
