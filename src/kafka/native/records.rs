@@ -1,5 +1,5 @@
 //! Records of a consumer's partitions, many at a time. One by one, as rust-rdkafka polls, each costs an event, an allocation
-//! and several locks; docs/performance.md. What holds for the module above holds here.
+//! and several locks; docs/table.md. What holds for the module above holds here.
 
 use std::ptr;
 use std::sync::Arc;
