@@ -487,6 +487,9 @@ impl Transaction {
         }
         self.empty();
         faults::at(Point::Aborting);
+        if self.would_take_a_new_epoch(&why) {
+            return Ended::Unknown(self.fault().unwrap_or(why));
+        }
         if faults::broken(Breakage::NoTransactionalId) {
             return Ended::Aborted(self.producer, why);
         }
@@ -507,6 +510,15 @@ impl Transaction {
                 other => other,
             },
         }
+    }
+
+    /// Whether an abort would ask for a new epoch, as librdkafka does when records were lost on the way (KIP-360). The
+    /// coordinator first ends whatever transaction is open under the id, and looks only then whether the epoch that
+    /// asks is still the newest: a zombie would fence the one that replaced it. Who is in the group has to be asked
+    /// before, which is done when a new producer is connected.
+    fn would_take_a_new_epoch(&self, why: &Failure) -> bool {
+        let is_lost = |failure: &Failure| matches!(failure, Failure::Kafka { .. });
+        is_lost(why) || self.producer.inner.base().context().faults.lock().iter().any(is_lost)
     }
 
     fn give_up(self, doing: &'static str, error: &KafkaError) -> Ended {

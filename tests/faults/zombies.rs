@@ -6,6 +6,7 @@ use std::time::Duration;
 use notilog::kafka::admin::Admin;
 use notilog::telemetry::faults::Point;
 
+use crate::proxy::{Api, Fault, Proxy};
 use crate::scene::{Brokers, Process, Scene, Seed, Start, assert_exactly_once};
 
 /// Longer than the session (10 s) and the transaction's time (10 s), and the coordinator looks every 10 s.
@@ -71,4 +72,33 @@ async fn case_02_a_fenced_process_ends_and_does_not_take_its_id_back() {
     let events = load.finish().await;
     assert_exactly_once(&watch.verdict(events, 0).await);
     assert!(second.ended().is_none(), "the newer one lives: {}", second.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_02_a_zombie_whose_records_never_left_does_not_end_its_successors_transactions() {
+    let scene = Scene::new("never-left", Brokers::Shared).await;
+    let watch = scene.watch();
+    let proxy = Proxy::before(&scene.brokers.ports()).await;
+    let start = Start::instance("a").with("router.shards = 1");
+    let mut zombie = scene.router(&start.clone().through(proxy.bootstrap()));
+    zombie.wait_until_assigned().await;
+    proxy.wait_for_seen(Api::InitProducerId, 1).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Its coordinator does not come to know of its first transaction, so that there is nothing to end once its records
+    // are too old: all that is left of an abort is the request for a new epoch.
+    proxy.fail(Api::Versions, usize::MAX, Fault::Close, |request| request.client.contains("transactional"));
+    proxy.cut(Api::InitProducerId);
+    let load = scene.load(300, &[]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    zombie.signal("STOP");
+    let mut successor = scene.router(&start);
+    successor.wait_until_assigned().await;
+    tokio::time::sleep(STANDSTILL).await;
+    proxy.heal();
+    zombie.signal("CONT");
+    let status = zombie.end().await;
+    assert_eq!(status.code(), Some(1), "{}", zombie.log());
+    let events = load.finish().await;
+    assert_exactly_once(&watch.verdict(events, 0).await);
+    assert!(successor.ended().is_none(), "the newer one lives: {}", successor.log());
 }

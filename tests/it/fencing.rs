@@ -42,13 +42,13 @@ async fn each_event_was_routed_once(world: &World, loading: tokio::task::JoinHan
     assert_eq!((&found["decisions"], &found["outbound"]), (&EVENTS.into(), &EVENTS.into()));
 }
 
-async fn end(program: &mut Program) -> std::process::ExitStatus {
+async fn end(program: &mut Program, world: &World) -> std::process::ExitStatus {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(status) = program.ended() {
             return status;
         }
-        assert!(Instant::now() < deadline, "it did not end");
+        assert!(Instant::now() < deadline, "it did not end\n{}", world.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -70,7 +70,7 @@ async fn a_zombie_ends_nothing_of_it_is_visible_and_its_replacement_lives_on(#[c
     world.wait_for_end_to_move(&world.topics.decisions()).await;
     tokio::time::sleep(STALL.saturating_sub(stopped.elapsed())).await;
     zombie.signal("CONT");
-    assert_eq!(end(&mut zombie).await.code(), Some(1), "{}", world.log());
+    assert_eq!(end(&mut zombie, &world).await.code(), Some(1), "{}", world.log());
     assert!(replacement.ended().is_none(), "{}", world.log());
     each_event_was_routed_once(&world, loading).await;
     assert!(replacement.ended().is_none(), "{}", world.log());

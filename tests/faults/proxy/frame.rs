@@ -12,6 +12,8 @@ pub enum Api {
     FindCoordinator = 10,
     JoinGroup = 11,
     Heartbeat = 12,
+    /// ApiVersions: the first on each connection.
+    Versions = 18,
     InitProducerId = 22,
     AddPartitionsToTxn = 24,
     AddOffsetsToTxn = 25,
@@ -19,7 +21,7 @@ pub enum Api {
     TxnOffsetCommit = 28,
 }
 
-const ALL: [Api; 12] = [
+const ALL: [Api; 13] = [
     Api::Produce,
     Api::Fetch,
     Api::Metadata,
@@ -27,6 +29,7 @@ const ALL: [Api; 12] = [
     Api::FindCoordinator,
     Api::JoinGroup,
     Api::Heartbeat,
+    Api::Versions,
     Api::InitProducerId,
     Api::AddPartitionsToTxn,
     Api::AddOffsetsToTxn,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 pub use frame::{Api, Request};
@@ -70,6 +70,8 @@ struct State {
     rules: Vec<Rule>,
     held: Vec<(u16, Vec<u8>)>,
     seen: HashMap<Api, usize>,
+    /// The connections on which a request of an API came.
+    carriers: HashMap<Api, Vec<Arc<Notify>>>,
 }
 
 /// A proxy before one or several brokers; stops when dropped.
@@ -106,6 +108,11 @@ impl Proxy {
     pub fn fail(&self, api: Api, times: usize, fault: Fault, fits: impl Fn(&Request) -> bool + Send + 'static) {
         let fits = Box::new(move |request: &Request| request.api == Some(api) && fits(request));
         self.state.lock().rules.push(Rule { fits, fault, left: times });
+    }
+
+    /// Breaks the connections on which requests of this API came so far, as a network does that forgets idle ones.
+    pub fn cut(&self, api: Api) {
+        self.state.lock().carriers.remove(&api).into_iter().flatten().for_each(|connection| connection.notify_one());
     }
 
     /// Forgets all rules; what is held stays held.
@@ -192,9 +199,14 @@ impl Relay {
         let (mut from_broker, mut to_broker) = broker.into_split();
         let (answers, mut outbox) = mpsc::unbounded_channel::<Vec<u8>>();
         let under_way = UnderWay::default();
+        let cut = Arc::new(Notify::new());
         let requests = async {
             while let Ok(frame) = read_frame(&mut from_client).await {
-                match self.judge(&frame, &under_way).await {
+                let request = Request::parse(&frame);
+                if let Some(api) = request.as_ref().and_then(|request| request.api) {
+                    self.state.lock().note(api, &cut);
+                }
+                match self.judge(request, &frame, &under_way).await {
                     Verdict::Forward => to_broker.write_all(&frame::framed(&frame)).await.ok()?,
                     Verdict::Swallow => {}
                     Verdict::Answer(answer) => answers.send(answer).ok()?,
@@ -221,11 +233,12 @@ impl Relay {
             _ = requests => {}
             _ = responses => {}
             () = writing => {}
+            () = cut.notified() => {}
         }
     }
 
-    async fn judge(&self, frame: &[u8], under_way: &UnderWay) -> Verdict {
-        let Some(request) = Request::parse(frame) else { return Verdict::Forward };
+    async fn judge(&self, request: Option<Request>, frame: &[u8], under_way: &UnderWay) -> Verdict {
+        let Some(request) = request else { return Verdict::Forward };
         let fault = self.state.lock().fault_for(&request);
         let remember = |lose| under_way.lock().insert(request.correlation, (request.clone(), lose));
         match fault {
@@ -272,10 +285,15 @@ enum Verdict {
 }
 
 impl State {
-    fn fault_for(&mut self, request: &Request) -> Option<Fault> {
-        if let Some(api) = request.api {
-            *self.seen.entry(api).or_default() += 1;
+    fn note(&mut self, api: Api, connection: &Arc<Notify>) {
+        *self.seen.entry(api).or_default() += 1;
+        let carriers = self.carriers.entry(api).or_default();
+        if !carriers.iter().any(|carrier| Arc::ptr_eq(carrier, connection)) {
+            carriers.push(Arc::clone(connection));
         }
+    }
+
+    fn fault_for(&mut self, request: &Request) -> Option<Fault> {
         let index = self.rules.iter().position(|rule| (rule.fits)(request))?;
         let rule = &mut self.rules[index];
         let fault = rule.fault;
