@@ -233,6 +233,7 @@ impl Recipe {
             assignor: Assignor::Range,
             queue_kib: QUEUE_KIB,
             split: |_| true,
+            tells_ends: false,
         })?;
         let (sender, reports) = mpsc::channel();
         let records = Records::new(Arc::clone(&self.schemas));

@@ -74,6 +74,8 @@ pub struct Settings<'a> {
     pub queue_kib: u32,
     /// Topics whose partitions are read one by one with [`GroupConsumer::poll_split`].
     pub split: fn(&str) -> bool,
+    /// Whether [`GroupConsumer::was_at_end`] can be asked.
+    pub tells_ends: bool,
 }
 
 /// What one poll found.
@@ -155,6 +157,8 @@ pub struct GroupConsumer {
 struct Split {
     queue: PartitionQueue<Context>,
     early: VecDeque<OwnedRecord>,
+    /// All that was there was read, at some time since it began or was sought.
+    was_at_end: bool,
 }
 
 impl GroupConsumer {
@@ -195,6 +199,9 @@ impl GroupConsumer {
                     Assignor::Range => "range",
                 },
             );
+        if settings.tells_ends {
+            config.set("enable.partition.eof", "true");
+        }
         let name = member_name(settings);
         config.set("client.id", &name);
         if settings.is_static {
@@ -259,11 +266,21 @@ impl GroupConsumer {
         match split.queue.poll(Duration::ZERO) {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(InRecord(message).to_owned_record())),
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                split.was_at_end = true;
+                Ok(None)
+            }
             Some(Err(error)) => {
                 let error = error.clone();
                 self.polled_error(&error).map_or(Ok(None), Err)
             }
         }
+    }
+
+    /// Whether all of a split partition's records were read, at some time since the partition was assigned or rewound.
+    /// Not known when its end was told by the common queue, as can be when it is assigned right after it was released.
+    pub fn was_at_end(&self, partition: &TopicPartition) -> bool {
+        self.queues.get(partition).is_some_and(|split| split.was_at_end)
     }
 
     /// Errors that pass by themselves are logged by the client's events; the others end the consumer.
@@ -341,7 +358,7 @@ impl GroupConsumer {
         if (self.split)(&partition.topic)
             && let Some(queue) = self.inner().split_partition_queue(&partition.topic, partition.partition)
         {
-            self.queues.insert(partition.clone(), Split { queue, early: VecDeque::new() });
+            self.queues.insert(partition.clone(), Split { queue, early: VecDeque::new(), was_at_end: false });
         }
     }
 
@@ -430,6 +447,7 @@ impl GroupConsumer {
         for (partition, offset) in to {
             if let Some(split) = self.queues.get_mut(partition) {
                 split.early.clear();
+                split.was_at_end = false;
             }
             self.seek(partition, Offset::Offset(*offset))?;
         }

@@ -314,6 +314,7 @@ impl Recipe {
             assignor: Assignor::Range,
             queue_kib: QUEUE_KIB,
             split: |_| true,
+            tells_ends: true,
         })?;
         let rules = Rules {
             topics: self.topics.clone(),

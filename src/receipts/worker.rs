@@ -31,8 +31,8 @@ const SHARE: usize = 64;
 /// How long between two questions to a registry that does not answer.
 const REGISTRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// What was in the inbox at an assignment, or at a rewind, has begun to come once it was asked for so long.
-const SETTLED: Duration = Duration::from_secs(2);
+/// The inbox counts as read to its end after so long when its end was not told; see [`GroupConsumer::was_at_end`].
+const END_NOT_TOLD: Duration = Duration::from_secs(10);
 
 /// The table has read what was there at an assignment once it was at its end this much later.
 const CAUGHT_UP: Duration = Duration::from_millis(500);
@@ -188,9 +188,9 @@ impl Running {
         let mut took = false;
         let inbox: Vec<TopicPartition> =
             self.owned.iter().filter(|partition| tier_delay(&partition.topic).is_none()).cloned().collect();
-        for partition in inbox {
+        for partition in &inbox {
             for _ in 0..SHARE {
-                let Some(record) = self.worker.consumer.poll_split(&partition)? else { break };
+                let Some(record) = self.worker.consumer.poll_split(partition)? else { break };
                 took = true;
                 if !self.handle(&record)? {
                     return Ok(true);
@@ -198,7 +198,8 @@ impl Running {
             }
         }
         // A receipt that came while nobody read is heard before a notification's time is called up.
-        if took || self.caught_up.is_none_or(|since| since.elapsed() < SETTLED) {
+        let waited = self.caught_up.is_some_and(|since| since.elapsed() >= END_NOT_TOLD);
+        if took || !(waited || inbox.iter().all(|partition| self.worker.consumer.was_at_end(partition))) {
             return Ok(took);
         }
         for _ in 0..SHARE {
@@ -381,12 +382,12 @@ impl Running {
         }
         // Whether it is visible is known by the table alone, once it is at its end.
         self.worker.clerk.book.given_up();
-        (self.since, self.caught_up) = (steady_now(), None);
         self.rewind()
     }
 
     fn rewind(&mut self) -> Result<(), WorkerEnd> {
         self.heads.clear();
+        (self.since, self.caught_up) = (steady_now(), None);
         let member = self.worker.consumer.member();
         let (starts, bounds) = (member.committed(&self.owned)?, member.bounds(&self.owned)?);
         let to = starts.into_iter().map(|start| {

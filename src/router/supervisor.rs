@@ -219,6 +219,7 @@ impl Plan<'_> {
                 },
                 queue_kib: config.router.queue_kib,
                 split: input::is_event_tier,
+                tells_ends: false,
             })?;
             let outputs = Outputs::new(output_topics(&config, &topics), Encoders::new(ids));
             let records = Records::new(schemas);

@@ -24,6 +24,7 @@ fn member(world: &World, assignor: Assignor) -> GroupConsumer {
         assignor,
         queue_kib: 1_024,
         split: |_| true,
+        tells_ends: true,
     })
     .unwrap()
 }
@@ -89,6 +90,43 @@ async fn a_member_that_lost_its_partitions_and_gives_up_leaves_the_group(#[case]
     tokio::task::spawn_blocking(move || {
         std::thread::spawn(work);
         went.recv_timeout(PATIENCE).expect("leaving the group ends");
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_is_told_also_behind_what_was_aborted_and_again_after_a_rewind() {
+    let world = World::new("ends", "").await;
+    tokio::task::spawn_blocking(move || {
+        let (id, topic) = (world.topics.named("ends"), world.topics.events("shop"));
+        let mut member = member(&world, Assignor::Range);
+        let Rebalance::Assigned(partitions) = next_rebalance(&mut member) else { panic!("nothing was ours yet") };
+        let producer =
+            TransactionalProducer::connect(&world.config.kafka, &id, Duration::ZERO, MissingTopics::default()).unwrap();
+        let mut transaction = producer.begin().unwrap();
+        let record = OutRecord { topic: &topic, partition: Some(0), key: None, value: Some(b"seen"), headers: &[] };
+        transaction.send(&record).unwrap();
+        let Ended::Committed(producer) = transaction.commit(&[], &member.group_metadata().unwrap()) else {
+            panic!("it was to be committed")
+        };
+        let mut transaction = producer.begin().unwrap();
+        transaction.send(&OutRecord { value: Some(b"never seen"), ..record }).unwrap();
+        let Ended::Aborted(..) = transaction.abort(Failure::Group("a test".to_owned())) else {
+            panic!("it was to be aborted")
+        };
+        member.accept(&partitions).unwrap();
+        let partition = partitions.iter().find(|partition| partition.partition == 0).unwrap();
+        for _ in 0..2 {
+            assert!(!member.was_at_end(partition), "before anything was read");
+            let (mut read, deadline) = (0, Instant::now() + PATIENCE);
+            while !member.was_at_end(partition) {
+                assert!(Instant::now() < deadline, "the end was not told");
+                read += usize::from(member.poll_split(partition).unwrap().is_some());
+            }
+            assert_eq!(read, 1);
+            member.rewind(&[(partition.clone(), 0)]).unwrap();
+        }
     })
     .await
     .unwrap();
