@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::acl::{Kind as On, Operation};
 use super::client::{Context, Diagnostics, Kind, base_config, hear_out, metadata};
 use super::denied::{Denied, Right};
+use super::native::headers::headers;
 use super::partition_of;
 use crate::config::Kafka;
 use crate::model::Timestamp;
@@ -342,9 +343,6 @@ fn is_leaderless(error: &KafkaError) -> bool {
 }
 
 fn record(message: &BorrowedMessage<'_>) -> Record {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
-    });
     Record {
         topic: message.topic().to_owned(),
         partition: message.partition(),
@@ -352,6 +350,6 @@ fn record(message: &BorrowedMessage<'_>) -> Record {
         timestamp: message.timestamp().to_millis().map(Timestamp),
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
-        headers,
+        headers: headers(message).map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec))).collect(),
     }
 }

@@ -1,6 +1,8 @@
 //! Records as they come from and go to Kafka, without librdkafka's types.
 
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
+
+use super::native::headers::headers;
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,13 +86,9 @@ impl InRecord<'_> {
         self.0.timestamp().to_millis().unwrap_or(0)
     }
 
-    /// Headers in order; a null value reads as empty.
+    /// Headers in order; a null value reads as empty, and what has a name that is no text is left out.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let headers = self.0.headers();
-        (0..headers.map_or(0, rdkafka::message::Headers::count)).filter_map(move |index| {
-            let header = headers?.try_get(index)?;
-            Some((header.key, header.value.unwrap_or_default()))
-        })
+        headers(&self.0).map(|(name, value)| (name, value.unwrap_or_default()))
     }
 
     /// A copy that outlives the consumer's next poll.

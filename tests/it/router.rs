@@ -5,10 +5,13 @@ use notilog::kafka::admin::Admin;
 use notilog::model::{Channel, Class, Policy};
 use notilog::policy;
 use notilog::wire::RecordType;
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{Valve, World, now, order, person, registry_port, with};
+use crate::support::{PATIENCE, Valve, World, now, order, person, registry_port, with};
 
 const FAST: &str = r#"router.tiers = ["1s", "10s"]
 router.recipient_grace = "3s"
@@ -126,6 +129,31 @@ async fn bytes_that_are_no_event_are_dead_letters_and_stop_nothing(#[case] raw: 
     assert_eq!(letters[0]["headers"]["notify-reason"], reason);
     assert_eq!(letters[0]["raw"], raw);
     assert!(!letters[0]["headers"]["__dlq.errors.message"].as_str().unwrap().is_empty());
+}
+
+/// rust-rdkafka panics on such a header; Kafka takes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_whose_name_is_no_text_is_left_out_and_stops_nothing() {
+    let world = World::new("header", FAST).await;
+    world.preferences(vec![person("ada")]).await;
+    let router = world.router(example_policy()).await;
+    let name = [0xff, 0xfe].to_vec();
+    #[expect(unsafe_code, reason = "librdkafka takes any bytes for a name, and rust-rdkafka has a `str` there")]
+    // SAFETY: it is only ever copied as bytes, by `CString::new`.
+    let name = unsafe { std::str::from_utf8_unchecked(&name) };
+    let topic = world.topics.events("shop");
+    let headers = OwnedHeaders::new()
+        .insert(Header { key: name, value: Some("?") })
+        .insert(Header { key: "traceparent", value: Some("kept") });
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", &world.config.kafka.bootstrap_servers).create().unwrap();
+    producer.send(BaseRecord::to(&topic).key("k").payload("no event").headers(headers)).unwrap();
+    producer.flush(PATIENCE).unwrap();
+    world.event(order("good", "ada")).await;
+    world.read_count(world.topics.outbound(Channel::Email, Class::Main), 1).await;
+    let letters = world.read_count(world.topics.dlq_events(), 1).await;
+    router.stop().await.unwrap();
+    assert_eq!(letters[0]["headers"]["traceparent"], "kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 //! librdkafka's calls that rust-rdkafka does not wrap: about rights, what a topic is, who a member is, records by
-//! their topic's handle, and many records at once.
+//! their topic's handle, many records at once, and headers with any name.
 //!
 //! Invariants: everything that librdkafka makes for us is freed by the one [`Owned`] that holds it, or handed back; what an event
 //! lends is copied before the event is freed; no pointer leaves this module. The calls block for at most about
@@ -7,12 +7,13 @@
 
 #![expect(
     unsafe_code,
-    reason = "rust-rdkafka 0.39 has no call for ACLs, descriptions of topics, member ids, topic handles and batches; \
-              librdkafka has"
+    reason = "rust-rdkafka 0.39 has no call for ACLs, descriptions of topics, member ids, topic handles and batches, \
+              which librdkafka has; and it panics on a header whose name is no text"
 )]
 
 pub(super) mod acl;
 pub(super) mod group;
+pub(super) mod headers;
 pub(super) mod produce;
 pub(super) mod records;
 pub(super) mod topic;
@@ -150,6 +151,13 @@ unsafe fn lent_slice<'a, T>(pointer: *mut T, count: usize) -> &'a [T] {
     }
     // SAFETY: by the caller's promise.
     unsafe { std::slice::from_raw_parts(pointer, count) }
+}
+
+/// # Safety
+/// `pointer` is null, or points to `length` bytes that live as long as the slice is used.
+unsafe fn bytes<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
+    // SAFETY: by the caller's promise.
+    (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer, length) })
 }
 
 fn c_string(text: &str) -> Result<CString, NativeError> {

@@ -9,7 +9,7 @@ use rdkafka::bindings as rd;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::{NativeError, Owned, c_string, milliseconds, text};
+use super::{NativeError, Owned, bytes, c_string, milliseconds, text};
 
 /// So many are taken at once, at most. One where faults are put in, so that they strike between two records.
 const MOST: usize = if cfg!(feature = "failpoints") { 1 } else { 2048 };
@@ -165,11 +165,4 @@ impl<'b> Fetched<'b> {
         // SAFETY: librdkafka says where the value is, and how long.
         unsafe { bytes(self.message.payload.cast(), self.message.len) }
     }
-}
-
-/// # Safety
-/// `pointer` is null, or points to `length` bytes that live as long as the slice is used.
-unsafe fn bytes<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
-    // SAFETY: by the caller's promise.
-    (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer, length) })
 }
