@@ -213,11 +213,16 @@ impl Committer {
             return Ok(Some(producer));
         }
         if !self.takes_over {
-            match member.membership()? {
-                Membership::Alone => {}
-                Membership::Rival(id) => return Err(CommitEnd::Replaced(id)),
+            match member.membership() {
+                Ok(Membership::Alone) => {}
+                Ok(Membership::Rival(id)) => return Err(CommitEnd::Replaced(id)),
                 // Once it is in the group again.
-                Membership::Outside => return Ok(None),
+                Ok(Membership::Outside) => return Ok(None),
+                Err(fault @ ConsumerFault::Denied(_)) => return Err(fault.into()),
+                Err(fault) => {
+                    self.failed(&Failure::Group(fault.to_string()));
+                    return Ok(None);
+                }
             }
         }
         self.takes_over = false;

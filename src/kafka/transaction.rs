@@ -198,6 +198,7 @@ impl TransactionalProducer {
             missing: missing.clone(),
             principal: principal_of(kafka),
             faults: Mutex::default(),
+            lost: AtomicBool::new(false),
             served: AtomicU64::new(0),
             asked_again: AtomicBool::new(false),
             overlapped: AtomicBool::new(false),
@@ -251,6 +252,7 @@ impl TransactionalProducer {
     /// [`Failure`] when librdkafka refuses; the producer is gone.
     pub fn begin(self) -> Result<Transaction, Failure> {
         self.inner.base().context().faults.lock().clear();
+        self.inner.base().context().lost.store(false, Ordering::SeqCst);
         self.inner.base().context().overlapped.store(false, Ordering::SeqCst);
         let began = match faults::broken(Breakage::NoTransactionalId) {
             true => Ok(()),
@@ -372,7 +374,10 @@ impl Transaction {
         }
         match error.rdkafka_error_code().and_then(record_fault) {
             Some(why) => Failure::of_record(record, why),
-            None => self.producer.failure("producing", error),
+            None => {
+                self.producer.inner.base().context().lost.store(true, Ordering::SeqCst);
+                self.producer.failure("producing", error)
+            }
         }
     }
 
@@ -380,8 +385,11 @@ impl Transaction {
     ///
     /// Blocks until every record is acknowledged and the end is known, at most about 30 s.
     pub fn commit(self, positions: &[Position], group: &GroupMetadata) -> Ended {
-        if let Err(failure) = self.drain() {
-            return self.abort_because(failure);
+        match self.drain() {
+            Ok(()) => {}
+            // Not acknowledged in all this time.
+            Err(failure @ Failure::Kafka { .. }) => return Ended::Unknown(failure),
+            Err(known) => return self.abort_because(known),
         }
         faults::at(Point::Drained);
         if faults::broken(Breakage::NoTransactionalId) {
@@ -422,9 +430,11 @@ impl Transaction {
             }
             Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
                 let failure = self.producer.failure("committing", &KafkaError::Transaction(error));
-                // What the delivery reports said is nearer to the cause than the commit's summary.
-                let failure = self.fault().unwrap_or(failure);
-                self.abort_because(failure)
+                match self.nearest(failure) {
+                    // It may need a new epoch, see below; nothing tells.
+                    failure @ Failure::Kafka { .. } => Ended::Unknown(failure),
+                    known => self.abort_because(known),
+                }
             }
             Err(error) => self.give_up("committing", &error),
         }
@@ -487,8 +497,8 @@ impl Transaction {
         }
         self.empty();
         faults::at(Point::Aborting);
-        if self.would_take_a_new_epoch(&why) {
-            return Ended::Unknown(self.fault().unwrap_or(why));
+        if self.needs_a_new_epoch() {
+            return Ended::Unknown(self.nearest(why));
         }
         if faults::broken(Breakage::NoTransactionalId) {
             return Ended::Aborted(self.producer, why);
@@ -498,11 +508,7 @@ impl Transaction {
                 faults::at(Point::Aborted);
                 // Serves the reports of purged records, so that they are not taken for the next transaction's.
                 self.producer.serve();
-                let why = match why {
-                    record @ Failure::Record { .. } => record,
-                    // What the delivery reports said is nearer to the cause.
-                    other => self.fault().unwrap_or(other),
-                };
+                let why = self.nearest(why);
                 if self.producer.is_haunted() { Ended::Unknown(why) } else { Ended::Aborted(self.producer, why) }
             }
             Err(error) => match self.give_up("aborting", &error) {
@@ -512,13 +518,20 @@ impl Transaction {
         }
     }
 
+    /// What is nearest to the cause: a record's own fault, or else what the delivery reports said.
+    fn nearest(&self, why: Failure) -> Failure {
+        match why {
+            record @ Failure::Record { .. } => record,
+            other => self.fault().unwrap_or(other),
+        }
+    }
+
     /// Whether an abort would ask for a new epoch, as librdkafka does when records were lost on the way (KIP-360). The
     /// coordinator first ends whatever transaction is open under the id, and looks only then whether the epoch that
     /// asks is still the newest: a zombie would fence the one that replaced it. Who is in the group has to be asked
     /// before, which is done when a new producer is connected.
-    fn would_take_a_new_epoch(&self, why: &Failure) -> bool {
-        let is_lost = |failure: &Failure| matches!(failure, Failure::Kafka { .. });
-        is_lost(why) || self.producer.inner.base().context().faults.lock().iter().any(is_lost)
+    fn needs_a_new_epoch(&self) -> bool {
+        self.producer.inner.base().context().lost.load(Ordering::SeqCst)
     }
 
     fn give_up(self, doing: &'static str, error: &KafkaError) -> Ended {
@@ -588,6 +601,8 @@ struct Context {
     missing: MissingTopics,
     principal: String,
     faults: Mutex<Vec<Failure>>,
+    /// Records of the transaction were lost on the way, or may have been: it needs a new epoch.
+    lost: AtomicBool,
     /// Logs, errors, statistics and delivery reports handed out so far.
     served: AtomicU64,
     /// librdkafka asked for the end of a transaction a second time.
@@ -637,7 +652,12 @@ impl ProducerContext for Context {
             let right = Right::on(On::Topic, message.topic(), Operation::Write);
             self.lacks(right)
         } else {
-            let Some(why) = record_fault(code) else { return };
+            let Some(why) = record_fault(code) else {
+                if !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
+                    self.lost.store(true, Ordering::SeqCst);
+                }
+                return;
+            };
             if why == RecordFault::TopicMissing {
                 self.missing.note(message.topic());
             }

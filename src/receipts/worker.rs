@@ -31,7 +31,7 @@ const SHARE: usize = 64;
 /// How long between two questions to a registry that does not answer.
 const REGISTRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// The inbox counts as read to its end after so long when its end was not told; see [`GroupConsumer::was_at_end`].
+/// The inbox is read once more after so long when its end was not told; see [`GroupConsumer::was_at_end`].
 const END_NOT_TOLD: Duration = Duration::from_secs(10);
 
 /// The table has read what was there at an assignment once it was at its end this much later.
@@ -197,10 +197,16 @@ impl Running {
                 }
             }
         }
+        if took {
+            return Ok(true);
+        }
         // A receipt that came while nobody read is heard before a notification's time is called up.
-        let waited = self.caught_up.is_some_and(|since| since.elapsed() >= END_NOT_TOLD);
-        if took || !(waited || inbox.iter().all(|partition| self.worker.consumer.was_at_end(partition))) {
-            return Ok(took);
+        if !inbox.iter().all(|partition| self.worker.consumer.was_at_end(partition)) {
+            if self.caught_up.is_some_and(|since| since.elapsed() >= END_NOT_TOLD) {
+                self.commit()?;
+                self.rewind()?;
+            }
+            return Ok(false);
         }
         for _ in 0..SHARE {
             let Some(record) = self.heads.next_due(&mut self.worker.consumer, &self.worker.clock)? else { break };
@@ -256,11 +262,16 @@ impl Running {
             return Ok(());
         }
         if !self.worker.takes_over {
-            match self.worker.consumer.member().membership()? {
-                Membership::Alone => {}
-                Membership::Rival(id) => return Err(WorkerEnd::Replaced(id)),
+            match self.worker.consumer.member().membership() {
+                Ok(Membership::Alone) => {}
+                Ok(Membership::Rival(id)) => return Err(WorkerEnd::Replaced(id)),
                 // Once it is in the group again.
-                Membership::Outside => return Ok(()),
+                Ok(Membership::Outside) => return Ok(()),
+                Err(fault @ ConsumerFault::Denied(_)) => return Err(fault.into()),
+                Err(fault) => {
+                    tracing::warn!(%fault, "nobody tells who is in the group; asking again");
+                    return Ok(());
+                }
             }
         }
         self.worker.takes_over = false;
