@@ -389,7 +389,7 @@ impl Transaction {
             Ok(()) => {}
             // Not acknowledged in all this time.
             Err(failure @ Failure::Kafka { .. }) => return Ended::Unknown(failure),
-            Err(known) => return self.abort_because(known),
+            Err(known) => return self.abort(known),
         }
         faults::at(Point::Drained);
         if faults::broken(Breakage::NoTransactionalId) {
@@ -410,7 +410,7 @@ impl Transaction {
                     // Nobody answered: the request may still arrive, and would put these offsets into whatever
                     // transaction the same producer has open then.
                     failure @ Failure::Kafka { .. } => Ended::Unknown(failure),
-                    answered => self.abort_because(answered),
+                    answered => self.abort(answered),
                 };
             }
         }
@@ -433,16 +433,11 @@ impl Transaction {
                 match self.nearest(failure) {
                     // It may need a new epoch, see below; nothing tells.
                     failure @ Failure::Kafka { .. } => Ended::Unknown(failure),
-                    known => self.abort_because(known),
+                    known => self.abort(known),
                 }
             }
             Err(error) => self.give_up("committing", &error),
         }
-    }
-
-    /// Ends the transaction with nothing visible.
-    pub fn abort(self, why: Failure) -> Ended {
-        self.abort_because(why)
     }
 
     /// Waits until nothing is in flight: `commit_transaction` of rust-rdkafka polls to its full flush interval
@@ -491,7 +486,8 @@ impl Transaction {
         self.producer.inner.base().context().faults.lock().first().cloned()
     }
 
-    fn abort_because(self, why: Failure) -> Ended {
+    /// Ends the transaction with nothing visible.
+    pub fn abort(self, why: Failure) -> Ended {
         if matches!(why, Failure::Fenced { .. }) {
             return Ended::Fenced(why);
         }

@@ -167,6 +167,11 @@ impl Running {
         Ok(())
     }
 
+    /// Nothing is taken until the table has read all that is there now.
+    fn catch_up(&mut self) {
+        (self.since, self.caught_up) = (steady_now(), None);
+    }
+
     /// Whether the table has read all that was there when partitions came last.
     fn may_take(&mut self) -> Result<bool, WorkerEnd> {
         if self.owned.is_empty() {
@@ -398,7 +403,7 @@ impl Running {
 
     fn rewind(&mut self) -> Result<(), WorkerEnd> {
         self.heads.clear();
-        (self.since, self.caught_up) = (steady_now(), None);
+        self.catch_up();
         let member = self.worker.consumer.member();
         let (starts, bounds) = (member.committed(&self.owned)?, member.bounds(&self.owned)?);
         let to = starts.into_iter().map(|start| {
@@ -436,7 +441,7 @@ impl Running {
                 }
                 tracing::info!(partitions = partitions.len(), "partitions assigned");
                 self.owned.extend(partitions);
-                (self.since, self.caught_up) = (steady_now(), None);
+                self.catch_up();
             }
             Rebalance::Revoked { partitions, lost } => {
                 rebalances(Role::Receipts, if lost { Kind::Lost } else { Kind::Revoked }).increment(1);
@@ -449,7 +454,7 @@ impl Running {
                 }
                 self.worker.consumer.release(&partitions)?;
                 self.worker.clerk.book.forget();
-                (self.since, self.caught_up) = (steady_now(), None);
+                self.catch_up();
             }
         }
         if self.owned.is_empty() {
