@@ -76,7 +76,7 @@ impl Work for Routing {
             timestamp_ms: data::NOW.0,
             key: Some(key.as_bytes()),
             value: Some(value),
-            headers: vec![data::TRACE],
+            headers: [data::TRACE].into_iter().collect(),
         };
         let transaction = self.transaction.as_mut().unwrap();
         let before = transaction.records();

@@ -281,6 +281,7 @@ fn send(transaction: &mut Transaction, output: &Output) -> Result<(), Failure> {
         key: output.key.as_deref(),
         value: output.value.as_deref(),
         headers: &headers,
+        timestamp_ms: None,
     })
 }
 

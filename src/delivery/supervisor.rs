@@ -234,6 +234,7 @@ impl Recipe {
             queue_kib: QUEUE_KIB,
             split: |_| true,
             tells_ends: false,
+            ahead: 1,
         })?;
         let (sender, reports) = mpsc::channel();
         let records = Records::new(Arc::clone(&self.schemas));

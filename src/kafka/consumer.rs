@@ -24,6 +24,7 @@ use super::beside::Beside;
 use super::client::{Diagnostics, Kind, base_config};
 use super::denied::{Denied, principal_of};
 use super::member::{Member, Start, list_of};
+use super::native::ahead::Ahead;
 use super::record::{InRecord, OwnedRecord, TopicPartition};
 use super::transaction::GroupMetadata;
 use crate::config;
@@ -76,6 +77,8 @@ pub struct Settings<'a> {
     pub split: fn(&str) -> bool,
     /// Whether [`GroupConsumer::was_at_end`] can be asked.
     pub tells_ends: bool,
+    /// So many records are taken from librdkafka before the first of them is handed out, at most; at least one.
+    pub ahead: usize,
 }
 
 /// What one poll found.
@@ -146,6 +149,9 @@ pub enum ConsumerFault {
 
 /// A member of a group.
 pub struct GroupConsumer {
+    /// Holds the client too, and is dropped before the member, which has to be the last to.
+    ahead: Ahead<Context>,
+    most_ahead: usize,
     member: Arc<Member>,
     split: fn(&str) -> bool,
     queues: HashMap<TopicPartition, Split>,
@@ -219,25 +225,42 @@ impl GroupConsumer {
         let _ = inner.fetch_metadata(None, FIRST_TIMEOUT);
         let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
         inner.subscribe(&topics).map_err(|error| fault("subscribing", &error))?;
+        let inner = Arc::new(inner);
+        let ahead = Ahead::new(&inner);
         let member = Member {
-            inner: Arc::new(inner),
+            inner,
             group: settings.group.to_owned(),
             name,
             principal: principal_of(settings.kafka),
             leaving: AtomicBool::new(false),
         };
-        Ok(GroupConsumer { member: Arc::new(member), split: settings.split, queues: HashMap::new(), open: None })
+        // One alone where faults are put in, so that they strike between two.
+        let most_ahead = if cfg!(feature = "failpoints") { 1 } else { settings.ahead };
+        let (member, split) = (Arc::new(member), settings.split);
+        Ok(GroupConsumer { ahead, most_ahead, member, split, queues: HashMap::new(), open: None })
     }
 
     /// Serves the group and gives the next record of the partitions that are not split.
     pub fn poll(&mut self, timeout: Duration) -> Polled<'_> {
-        let polled = self.member.inner.poll(timeout);
-        if let Some(rebalance) = self.member.inner.context().rebalances.lock().pop_front() {
-            // A record that came with it would be lost: none does, a poll that meets a rebalance ends with it.
-            self.open = Some(rebalance.clone());
-            return Polled::Rebalance(rebalance);
+        self.poll_ahead(timeout, |_| {})
+    }
+
+    /// As [`GroupConsumer::poll`]; `look` is shown the keys of records that were taken together, before the first of them
+    /// is handed out.
+    pub fn poll_ahead(&mut self, timeout: Duration, look: impl FnOnce(&[&[u8]])) -> Polled<'_> {
+        if self.ahead.is_empty() {
+            if self.take_ahead(timeout) > 1 {
+                look(&self.ahead.keys().collect::<Vec<_>>());
+            }
+            // What came before it is handed out first, and what comes after it is not polled before it is completed.
+            if self.ahead.is_empty()
+                && let Some(rebalance) = self.member.inner.context().rebalances.lock().pop_front()
+            {
+                self.open = Some(rebalance.clone());
+                return Polled::Rebalance(rebalance);
+            }
         }
-        match polled {
+        match self.ahead.next() {
             None => Polled::Idle,
             Some(Ok(message)) => {
                 let record = InRecord(message);
@@ -250,8 +273,20 @@ impl GroupConsumer {
                 }
                 Polled::Record(record)
             }
-            Some(Err(error)) => self.polled_error(&error).map_or(Polled::Idle, Polled::Fault),
+            Some(Err(error)) => polled_error(&self.member, &error).map_or(Polled::Idle, Polled::Fault),
         }
+    }
+
+    /// Takes what is there, up to a change of the assignment; waits for a first record. Tells how many it took.
+    fn take_ahead(&mut self, timeout: Duration) -> usize {
+        let (mut taken, mut timeout) = (0, timeout);
+        while taken < self.most_ahead.max(1) && self.member.inner.context().rebalances.lock().is_empty() {
+            if !self.ahead.poll(timeout) {
+                break;
+            }
+            (taken, timeout) = (taken + 1, Duration::ZERO);
+        }
+        taken
     }
 
     /// The next record of one split partition, if one is there.
@@ -272,7 +307,7 @@ impl GroupConsumer {
             }
             Some(Err(error)) => {
                 let error = error.clone();
-                self.polled_error(&error).map_or(Ok(None), Err)
+                polled_error(&self.member, &error).map_or(Ok(None), Err)
             }
         }
     }
@@ -281,28 +316,6 @@ impl GroupConsumer {
     /// Not known when its end was told by the common queue, as can be when it is assigned right after it was released.
     pub fn was_at_end(&self, partition: &TopicPartition) -> bool {
         self.queues.get(partition).is_some_and(|split| split.was_at_end)
-    }
-
-    /// Errors that pass by themselves are logged by the client's events; the others end the consumer.
-    fn polled_error(&self, error: &KafkaError) -> Option<ConsumerFault> {
-        let group = self.member.group.clone();
-        let why = error.to_string();
-        match error {
-            KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) => {
-                return Some(ConsumerFault::Replaced { group, why });
-            }
-            KafkaError::MessageConsumptionFatal(_) => {
-                return Some(ConsumerFault::Kafka { group, doing: "polling", why });
-            }
-            KafkaError::PartitionEOF(_) => return None,
-            _ => {}
-        }
-        match error.rdkafka_error_code()? {
-            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
-                Some(ConsumerFault::OffsetLost { group, why })
-            }
-            code => self.member.denied(code).map(ConsumerFault::Denied),
-        }
     }
 
     /// Asks the cluster for this member, on whatever thread. It must not outlive this consumer: whoever drops the last
@@ -393,6 +406,7 @@ impl GroupConsumer {
         faults::at(Point::Revoked);
         for partition in partitions {
             self.queues.remove(partition);
+            self.ahead.drop_of(partition);
         }
         match self.inner().rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.inner().incremental_unassign(&list_of(partitions)),
@@ -449,6 +463,7 @@ impl GroupConsumer {
                 split.early.clear();
                 split.was_at_end = false;
             }
+            self.ahead.drop_of(partition);
             self.seek(partition, Offset::Offset(*offset))?;
         }
         Ok(())
@@ -490,6 +505,28 @@ impl GroupConsumer {
     }
 }
 
+/// Errors that pass by themselves are logged by the client's events; the others end the consumer.
+fn polled_error(member: &Member, error: &KafkaError) -> Option<ConsumerFault> {
+    let group = member.group.clone();
+    let why = error.to_string();
+    match error {
+        KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) => {
+            return Some(ConsumerFault::Replaced { group, why });
+        }
+        KafkaError::MessageConsumptionFatal(_) => {
+            return Some(ConsumerFault::Kafka { group, doing: "polling", why });
+        }
+        KafkaError::PartitionEOF(_) => return None,
+        _ => {}
+    }
+    match error.rdkafka_error_code()? {
+        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+            Some(ConsumerFault::OffsetLost { group, why })
+        }
+        code => member.denied(code).map(ConsumerFault::Denied),
+    }
+}
+
 /// Aborted records are never read, except by the breakage that shows that tests would notice.
 fn isolation() -> &'static str {
     if faults::broken(Breakage::ReadUncommitted) { "read_uncommitted" } else { "read_committed" }
@@ -509,6 +546,7 @@ impl Drop for GroupConsumer {
         self.inner().context().closing.store(true, Ordering::SeqCst);
         // They hold the client too, and must not be the last to.
         self.queues.clear();
+        self.ahead.clear();
         let cooperative = matches!(self.inner().rebalance_protocol(), RebalanceProtocol::Cooperative);
         let noted = self.inner().context().rebalances.lock().pop_front();
         let completed = match self.open.take().or(noted) {

@@ -50,6 +50,8 @@ pub struct OutRecord<'a> {
     pub value: Option<&'a [u8]>,
     /// In order.
     pub headers: &'a [(&'a str, &'a [u8])],
+    /// Milliseconds since 1970; when librdkafka took it, where absent.
+    pub timestamp_ms: Option<i64>,
 }
 
 /// A record that was read, still in librdkafka's memory.

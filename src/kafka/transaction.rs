@@ -23,7 +23,7 @@ use super::acl::{CLUSTER, Kind as On, Operation};
 use super::beside::Beside;
 use super::client::{Diagnostics, Kind, base_config};
 use super::denied::{Denied, Right, principal_of};
-use super::missing::MissingTopics;
+use super::missing::{Destinations, MissingTopics};
 use super::native::produce::ByHandle;
 use super::record::{OutRecord, Position};
 use crate::config;
@@ -64,7 +64,7 @@ const OVERLAPPED: &str = "another concurrent operation on the same transaction w
 pub struct TransactionalProducer {
     inner: ByHandle<Context>,
     id: Box<str>,
-    missing: MissingTopics,
+    destinations: Box<Destinations>,
 }
 
 /// A producer within a transaction.
@@ -207,7 +207,8 @@ impl TransactionalProducer {
             |doing, error: &KafkaError| Failure::Kafka { id: id.to_owned(), doing, why: diagnostics.explain(error) };
         let inner = BaseProducer::from_config_and_context(&config, context)
             .map_err(|error| failed("creating the client", &error))?;
-        let producer = TransactionalProducer { inner: ByHandle::new(inner), id: id.into(), missing };
+        let (inner, destinations) = (ByHandle::new(inner), Box::new(Destinations::new(missing)));
+        let producer = TransactionalProducer { inner, id: id.into(), destinations };
         let Err(error) = producer.initialise(kafka, &diagnostics) else { return Ok(producer) };
         Err(match (diagnostics.denied(kafka), producer.failure("initialising", &error)) {
             (Some(denied), Failure::Kafka { .. }) => Failure::Denied(Box::new(denied)),
@@ -286,13 +287,6 @@ impl TransactionalProducer {
         self.inner.base().context().asked_again.load(Ordering::SeqCst) && !faults::broken(Breakage::ReuseAfterUnknown)
     }
 
-    /// False only when the cluster says that it does not have the topic.
-    fn may_exist(&self, topic: &str) -> bool {
-        let Ok(metadata) = self.inner.base().client().fetch_metadata(Some(topic), LOOK_UP_TIMEOUT) else { return true };
-        let error = metadata.topics().first().and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
-        !matches!(error, Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition))
-    }
-
     fn failure(&self, doing: &'static str, error: &KafkaError) -> Failure {
         let code = error.rdkafka_error_code();
         match code {
@@ -325,6 +319,13 @@ impl TransactionalProducer {
     }
 }
 
+/// False only when the cluster says that it does not have the topic.
+fn may_exist(producer: &ByHandle<Context>, topic: &str) -> bool {
+    let Ok(metadata) = producer.base().client().fetch_metadata(Some(topic), LOOK_UP_TIMEOUT) else { return true };
+    let error = metadata.topics().first().and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
+    !matches!(error, Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition))
+}
+
 /// Whether librdkafka goes on with the call by itself, and asking again only resumes it: nobody answered yet, or the
 /// coordinator is still ending what an earlier producer of the same id left open.
 fn goes_on(error: &KafkaError) -> bool {
@@ -342,7 +343,8 @@ impl Transaction {
     /// # Errors
     /// [`Failure`]; the transaction should then be [aborted](Transaction::abort).
     pub fn send(&mut self, record: &OutRecord<'_>) -> Result<(), Failure> {
-        if self.lacks(record.topic) {
+        let TransactionalProducer { inner, destinations, .. } = &mut self.producer;
+        if destinations.lack(record.topic, || may_exist(inner, record.topic)) {
             return Err(Failure::of_record(record, RecordFault::TopicMissing));
         }
         // The clock is asked only once the queue is full.
@@ -365,7 +367,7 @@ impl Transaction {
 
     /// Whether the cluster does not have a topic, as far as is known: it is asked only for one that was missing before.
     pub fn lacks(&self, topic: &str) -> bool {
-        self.producer.missing.lacks(topic, || self.producer.may_exist(topic))
+        self.producer.destinations.missing().lacks(topic, || may_exist(&self.producer.inner, topic))
     }
 
     fn send_failure(&self, record: &OutRecord<'_>, error: &KafkaError) -> Failure {

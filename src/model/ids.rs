@@ -3,7 +3,8 @@
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha1::{Digest, Sha1};
+use sha1::Sha1;
+use sha1::digest::{self, Digest};
 use sha2::Sha256;
 use uuid::Uuid;
 
@@ -33,7 +34,7 @@ impl NotificationId {
     ) -> Self {
         // Not `Uuid::new_v5`: its SHA-1 does not use the processor's instructions, and this runs for every notification.
         let parts = [tenant, source, event_id, user_id, channel, address, replay_nonce];
-        let digest = Sha1::digest(whole(NAMESPACE.as_bytes(), &parts));
+        let digest = hashed::<Sha1>(NAMESPACE.as_bytes(), &parts);
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
         NotificationId(uuid::Builder::from_sha1_bytes(bytes).into_uuid())
@@ -125,7 +126,7 @@ pub fn receipt_key(provider: &str, message_id: &str) -> String {
 /// Names an endpoint in decisions without telling the address: the first 16 hex digits of SHA-256 over tenant,
 /// user, channel and address.
 pub fn endpoint_hash(tenant: &str, user_id: &str, channel: &str, address: &str) -> String {
-    let digest = Sha256::digest(whole(&[], &[tenant, user_id, channel, address]));
+    let digest = hashed::<Sha256>(&[], &[tenant, user_id, channel, address]);
     let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
     digest.iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {
         hex.push(digit(byte >> 4));
@@ -134,17 +135,35 @@ pub fn endpoint_hash(tenant: &str, user_id: &str, channel: &str, address: &str) 
     })
 }
 
-/// A prefix and each part preceded by its length, so that no two inputs read the same; in one piece, because a hash of
-/// many small ones costs twice as much.
-fn whole(prefix: &[u8], parts: &[&str]) -> Vec<u8> {
+/// What is hashed is seldom longer, and then takes no memory from the heap.
+const SHORT: usize = 320;
+
+/// Hashes a prefix and each part preceded by its length, so that no two inputs read the same; in one piece, because a
+/// hash of many small ones costs twice as much.
+fn hashed<D: Digest>(prefix: &[u8], parts: &[&str]) -> digest::Output<D> {
     let size = parts.iter().fold(prefix.len(), |size, part| size + 4 + part.len());
-    let mut all = Vec::with_capacity(size);
-    all.extend_from_slice(prefix);
+    let (mut short, mut long) = ([0; SHORT], Vec::new());
+    let whole = match short.get_mut(..size) {
+        Some(whole) => whole,
+        None => {
+            long.resize(size, 0);
+            &mut long[..]
+        }
+    };
+    let mut rest = &mut *whole;
+    put(&mut rest, prefix);
     for part in parts {
-        all.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-        all.extend_from_slice(part.as_bytes());
+        put(&mut rest, &u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+        put(&mut rest, part.as_bytes());
     }
-    all
+    D::digest(whole)
+}
+
+/// Copies to the beginning of what is left.
+fn put(rest: &mut &mut [u8], bytes: &[u8]) {
+    let (to, left) = std::mem::take(rest).split_at_mut(bytes.len());
+    to.copy_from_slice(bytes);
+    *rest = left;
 }
 
 #[cfg(test)]
@@ -164,6 +183,22 @@ mod tests {
         let name = b"\0\0\0\x07default\0\0\0\x04shop\0\0\0\x03e-1\0\0\0\x03ada\0\0\0\x05email\0\0\0\x0fada@example.org\0\0\0\0";
         assert_eq!(id.0, Uuid::new_v5(&NAMESPACE, name));
         assert_eq!(endpoint_hash("default", "ada", "email", "ada@example.org"), "027e8711580ff98c");
+    }
+
+    #[test]
+    fn a_long_name_is_hashed_as_a_short_one() {
+        for length in [0, 200, SHORT - 60, SHORT - 50, SHORT, 5_000] {
+            let address = "a".repeat(length);
+            let id = NotificationId::derive("t", "s", "e", "u", "email", &address, "");
+            let size = u32::try_from(length).unwrap().to_be_bytes();
+            let name = [
+                b"\0\0\0\x01t\0\0\0\x01s\0\0\0\x01e\0\0\0\x01u\0\0\0\x05email",
+                &size[..],
+                address.as_bytes(),
+                b"\0\0\0\0",
+            ];
+            assert_eq!(id.0, Uuid::new_v5(&NAMESPACE, &name.concat()), "{length}");
+        }
     }
 
     #[test]

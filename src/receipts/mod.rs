@@ -315,6 +315,7 @@ impl Recipe {
             queue_kib: QUEUE_KIB,
             split: |_| true,
             tells_ends: true,
+            ahead: 1,
         })?;
         let rules = Rules {
             topics: self.topics.clone(),

@@ -248,6 +248,7 @@ impl Running {
                 key: output.key.as_deref(),
                 value: output.value.as_deref(),
                 headers: &headers,
+                timestamp_ms: None,
             })
         });
         next.insert(record.partition.clone(), record.offset + 1);

@@ -58,10 +58,10 @@ impl Shares {
 
     /// Notes a record of the open transaction; the tally of its topic when that is too much.
     pub fn note(&mut self, topic: &str, dead: bool, now: Instant) -> Option<Tally> {
-        if !self.topics.contains_key(topic) {
-            self.topics.insert(topic.to_owned(), Window::default());
-        }
-        let window = self.topics.get_mut(topic)?;
+        let window = match self.topics.get_mut(topic) {
+            Some(window) => window,
+            None => self.topics.entry(topic.to_owned()).or_default(),
+        };
         window.open.note(dead);
         // Only a dead letter can make it too much, and the sum is not made for every record that is well.
         if !dead {

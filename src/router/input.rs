@@ -1,6 +1,11 @@
 //! A record on its way in, wherever it was held.
 
+use smallvec::SmallVec;
+
 use crate::kafka::{InRecord, OwnedRecord};
+
+/// Names and values of headers, in order. Few records have more than four, and those take no memory from the heap for it.
+pub type Headers<'a> = SmallVec<[(&'a str, &'a [u8]); 4]>;
 
 /// One input record.
 #[derive(Debug, Clone)]
@@ -18,7 +23,7 @@ pub struct Input<'a> {
     /// Value bytes.
     pub value: Option<&'a [u8]>,
     /// Headers in order.
-    pub headers: Vec<(&'a str, &'a [u8])>,
+    pub headers: Headers<'a>,
 }
 
 /// What kind of record it is, by its topic.

@@ -6,14 +6,14 @@ use hashbrown::HashMap;
 
 use crate::model::{Channel, Class, Reason, Verdict};
 use crate::telemetry::metrics::{
-    self as names, Counter, DecisionCounters, Histogram, Rebalance as RebalanceKind, Role, RouterWait,
+    self as names, Counter, DecisionCounters, Histogram, Rebalance as RebalanceKind, Role, RouterWait, Tally,
 };
 
-/// One shard's handles.
+/// One shard's handles. What comes with every event is seen once it is [published](RouterMetrics::publish).
 pub struct RouterMetrics {
-    events: HashMap<String, Counter>,
+    events: HashMap<String, Tally>,
     decisions: DecisionCounters,
-    outbound: Vec<[Counter; 2]>,
+    outbound: Vec<[Tally; 2]>,
     dead: HashMap<(String, Reason), Counter>,
     commit: Histogram,
     latency: Histogram,
@@ -26,7 +26,7 @@ impl Default for RouterMetrics {
             decisions: DecisionCounters::default(),
             outbound: Channel::ALL
                 .iter()
-                .map(|channel| [Class::Main, Class::Urgent].map(|class| names::outbound(*channel, class)))
+                .map(|channel| [Class::Main, Class::Urgent].map(|class| names::outbound(*channel, class).into()))
                 .collect(),
             dead: HashMap::new(),
             commit: names::commit_seconds(Role::Router),
@@ -38,12 +38,13 @@ impl Default for RouterMetrics {
 impl RouterMetrics {
     /// An input record was taken.
     pub fn event_in(&mut self, topic: &str) {
-        if let Some(counter) = self.events.get(topic) {
-            return counter.increment(1);
-        }
-        let counter = names::events(topic);
-        counter.increment(1);
-        self.events.insert(topic.to_owned(), counter);
+        self.events.entry_ref(topic).or_insert_with(|| names::events(topic).into()).add(1);
+    }
+
+    /// Lets what was counted since the last time be seen.
+    pub fn publish(&mut self) {
+        self.events.values_mut().chain(self.outbound.iter_mut().flatten()).for_each(Tally::publish);
+        self.decisions.publish();
     }
 
     /// Something was concluded.
@@ -52,8 +53,8 @@ impl RouterMetrics {
     }
 
     /// An outbound record was written.
-    pub fn outbound(&self, channel: Channel, class: Class) {
-        self.outbound[channel as usize][usize::from(class == Class::Urgent)].increment(1);
+    pub fn outbound(&mut self, channel: Channel, class: Class) {
+        self.outbound[channel as usize][usize::from(class == Class::Urgent)].add(1);
     }
 
     /// A record was parked in a tier.
@@ -96,5 +97,12 @@ impl RouterMetrics {
     /// Routing stood still.
     pub fn waited(&self, cause: RouterWait, took: Duration) {
         names::router_wait(cause).increment(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    }
+}
+
+/// What a shard that ended counted is not lost.
+impl Drop for RouterMetrics {
+    fn drop(&mut self) {
+        self.publish();
     }
 }

@@ -133,7 +133,8 @@ impl Outputs {
         headers: &[(&str, &[u8])],
     ) -> Result<(), OutputError> {
         let topic = self.topics.outbound(channel, outbound.priority.into());
-        encode_and_send(&mut self.encoders, &mut self.value, transaction, topic, key.as_str(), outbound, headers)
+        let to = Addressed { topic, key: key.as_str(), headers, at: Some(outbound.decided_at) };
+        encode_and_send(&mut self.encoders, &mut self.value, transaction, &to, outbound)
     }
 
     /// A notification that waits, and is decided anew at `until`.
@@ -150,7 +151,8 @@ impl Outputs {
         headers: &[(&str, &[u8])],
     ) -> Result<(), OutputError> {
         let topic = self.topics.tier(channel, until.since(outbound.decided_at));
-        encode_and_send(&mut self.encoders, &mut self.value, transaction, topic, key.as_str(), outbound, headers)
+        let to = Addressed { topic, key: key.as_str(), headers, at: None };
+        encode_and_send(&mut self.encoders, &mut self.value, transaction, &to, outbound)
     }
 
     /// What was concluded for one event.
@@ -164,8 +166,8 @@ impl Outputs {
         headers: &[(&str, &[u8])],
     ) -> Result<(), OutputError> {
         crate::model::event_key(&mut self.key, decision.tenant, decision.source, decision.event_id);
-        let topic = &self.topics.decisions;
-        encode_and_send(&mut self.encoders, &mut self.value, transaction, topic, &self.key, decision, headers)
+        let to = Addressed { topic: &self.topics.decisions, key: &self.key, headers, at: Some(decision.decided_at) };
+        encode_and_send(&mut self.encoders, &mut self.value, transaction, &to, decision)
     }
 
     /// A record as it came, to another topic.
@@ -179,21 +181,34 @@ impl Outputs {
         value: Option<&[u8]>,
         headers: &[(&str, &[u8])],
     ) -> Result<(), OutputError> {
-        Ok(transaction.send(&OutRecord { topic, partition: None, key, value, headers })?)
+        Ok(transaction.send(&OutRecord { topic, partition: None, key, value, headers, timestamp_ms: None })?)
     }
+}
+
+/// All of a record but its value.
+struct Addressed<'a> {
+    topic: &'a str,
+    key: &'a str,
+    headers: &'a [(&'a str, &'a [u8])],
+    /// Its timestamp, where the clock was asked a moment ago: librdkafka need not ask again.
+    at: Option<Timestamp>,
 }
 
 fn encode_and_send<'a, R: crate::wire::Record<'a>>(
     encoders: &mut Encoders,
     buffer: &mut Vec<u8>,
     transaction: &mut Transaction,
-    topic: &str,
-    key: &str,
+    to: &Addressed<'_>,
     record: &R,
-    headers: &[(&str, &[u8])],
 ) -> Result<(), OutputError> {
     buffer.clear();
     encoders.encode(record, buffer)?;
-    let (key, value) = (Some(key.as_bytes()), Some(buffer.as_slice()));
-    Ok(transaction.send(&OutRecord { topic, partition: None, key, value, headers })?)
+    Ok(transaction.send(&OutRecord {
+        topic: to.topic,
+        partition: None,
+        key: Some(to.key.as_bytes()),
+        value: Some(buffer),
+        headers: to.headers,
+        timestamp_ms: to.at.map(|at| at.0),
+    })?)
 }

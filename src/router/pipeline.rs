@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::input::{Input, Kind};
+use super::input::{Headers, Input, Kind};
 use super::metrics::RouterMetrics;
 use super::outputs::{Gaps, OutputError, Outputs};
 use crate::audience::recipients;
@@ -89,12 +89,23 @@ impl From<JoinError> for Halt {
     }
 }
 
+/// What became of one recipient of an event.
+enum Told {
+    /// All that follows is written.
+    All,
+    /// Nothing yet: the event has to wait for their preferences.
+    Waits,
+    /// Nothing: a topic that it would go to does not exist.
+    TopicMissing,
+}
+
 /// What all outputs of one event have in common.
 struct Occasion<'e, 'a> {
+    rules: &'e Rules,
     event: &'e Event<'a>,
     category: &'e CategoryPolicy,
     replay: Option<ReplayHeaders<'e>>,
-    passed: Vec<(&'e str, &'e [u8])>,
+    passed: Headers<'e>,
     now: Timestamp,
     grace_until: Timestamp,
 }
@@ -112,6 +123,11 @@ impl Pipeline {
         let (key, preferences, took) = (RecipientKey::default(), Vec::new(), Took::default());
         let gaps = Gaps::default();
         Pipeline { rules, clock, table, records, outputs, metrics, key, preferences, took, gaps }
+    }
+
+    /// Lets what was counted since the last time be seen.
+    pub fn publish(&mut self) {
+        self.metrics.publish();
     }
 
     /// What became of the record that was processed last.
@@ -184,6 +200,7 @@ impl Pipeline {
             return self.refused_event(transaction, input, &event, verdict);
         }
         let occasion = Occasion {
+            rules: &rules,
             event: &event,
             category,
             replay,
@@ -212,7 +229,9 @@ impl Pipeline {
         occasion: &Occasion<'_, '_>,
         tier: &TierHeaders,
     ) -> Result<(), Halt> {
-        if self.lacks_an_output(transaction, occasion, tier)? {
+        let in_doubt = self.gaps.reach(&self.rules.missing, self.outputs.topics(), &occasion.category.allowed);
+        let is_for_one = occasion.event.recipients.len() == 1;
+        if in_doubt && !is_for_one && self.lacks_an_output(transaction, occasion, tier)? {
             return self.bury(transaction, input, RecordFault::TopicMissing);
         }
         let mut outcomes = Vec::with_capacity(occasion.event.recipients.len());
@@ -222,8 +241,10 @@ impl Pipeline {
             if tier.recipients.as_ref().is_some_and(|still| !still.contains(&index)) {
                 continue;
             }
-            if self.tell(transaction, occasion, user, &mut outcomes)? {
-                waiting.push(index);
+            match self.tell(transaction, occasion, user, in_doubt && is_for_one, &mut outcomes)? {
+                Told::All => {}
+                Told::Waits => waiting.push(index),
+                Told::TopicMissing => return self.bury(transaction, input, RecordFault::TopicMissing),
             }
         }
         let only_waits = waiting.len() == outcomes.len();
@@ -239,18 +260,14 @@ impl Pipeline {
 
     /// Whether an outbound record of this event would go to a topic that does not exist: known before anything is
     /// written, so that the event alone becomes a dead letter and no transaction is given up. Decides one time more,
-    /// for events that may go to a channel of which a topic is missing.
+    /// for events of several recipients that may go to a channel of which a topic is missing.
     fn lacks_an_output(
         &mut self,
         transaction: &Transaction,
         occasion: &Occasion<'_, '_>,
         tier: &TierHeaders,
     ) -> Result<bool, Halt> {
-        if !self.gaps.reach(&self.rules.missing, self.outputs.topics(), &occasion.category.allowed) {
-            return Ok(false);
-        }
-        let rules = Arc::clone(&self.rules);
-        let tenant = occasion.event.tenant;
+        let (rules, tenant) = (occasion.rules, occasion.event.tenant);
         let suppressed = |channel, address: &str| rules.suppressions.contains(tenant, channel, address);
         let at = Circumstances { suppressed: &suppressed, ..Circumstances::new(occasion.now, &rules.zones) };
         let mut buffer = std::mem::take(&mut self.preferences);
@@ -265,16 +282,7 @@ impl Pipeline {
             let mut conclusions = Vec::new();
             decide_recipient(&Subject::of_event(occasion.event), occasion.category, recipient, &at, &mut conclusions);
             arrange(&occasion.category.fallback, &mut conclusions);
-            let lacks = |conclusion: &Conclusion<'_>| match (conclusion.verdict, conclusion.channel) {
-                (Verdict::Routed | Verdict::Standby, Some(channel)) => {
-                    transaction.lacks(self.outputs.topics().outbound(channel, occasion.event.priority.into()))
-                }
-                (Verdict::Deferred, Some(channel)) => conclusion.until.is_some_and(|until| {
-                    transaction.lacks(self.outputs.topics().tier(channel, until.since(occasion.now)))
-                }),
-                _ => false,
-            };
-            if conclusions.iter().any(lacks) {
+            if self.is_topic_missing(transaction, occasion, &conclusions) {
                 return Ok(true);
             }
         }
@@ -282,25 +290,48 @@ impl Pipeline {
         Ok(false)
     }
 
-    /// Decides for one recipient; true when the event has to wait for their preferences.
+    /// Whether one of these would be written to a topic that does not exist.
+    fn is_topic_missing(
+        &self,
+        transaction: &Transaction,
+        occasion: &Occasion<'_, '_>,
+        conclusions: &[Conclusion<'_>],
+    ) -> bool {
+        let topics = self.outputs.topics();
+        conclusions.iter().any(|conclusion| match (conclusion.verdict, conclusion.channel) {
+            (Verdict::Routed | Verdict::Standby, Some(channel)) => {
+                transaction.lacks(topics.outbound(channel, occasion.event.priority.into()))
+            }
+            (Verdict::Deferred, Some(channel)) => {
+                conclusion.until.is_some_and(|until| transaction.lacks(topics.tier(channel, until.since(occasion.now))))
+            }
+            _ => false,
+        })
+    }
+
+    /// Decides for one recipient and writes what follows; nothing when a topic for it is missing, if that is
+    /// `in_doubt`.
     fn tell<'e>(
         &mut self,
         transaction: &mut Transaction,
         occasion: &Occasion<'e, '_>,
         user: &'e str,
+        in_doubt: bool,
         outcomes: &mut Vec<DecisionOutcome<'e>>,
-    ) -> Result<bool, Halt> {
+    ) -> Result<Told, Halt> {
         self.key.set(occasion.event.tenant, user);
         let mut buffer = std::mem::take(&mut self.preferences);
         let joined = Joined::look_up(&self.table, &self.key, &mut buffer, &mut self.records)?;
         let recipient = joined.recipient(occasion.event.tenant, user, occasion.grace_until);
         let mut conclusions = Vec::with_capacity(4);
-        let rules = Arc::clone(&self.rules);
-        let tenant = occasion.event.tenant;
+        let (rules, tenant) = (occasion.rules, occasion.event.tenant);
         let suppressed = |channel, address: &str| rules.suppressions.contains(tenant, channel, address);
         let at = Circumstances { suppressed: &suppressed, ..Circumstances::new(occasion.now, &rules.zones) };
         decide_recipient(&Subject::of_event(occasion.event), occasion.category, recipient, &at, &mut conclusions);
         let chain = arrange(&occasion.category.fallback, &mut conclusions);
+        if in_doubt && self.is_topic_missing(transaction, occasion, &conclusions) {
+            return Ok(Told::TopicMissing);
+        }
         let mut waits = false;
         for (index, conclusion) in conclusions.iter().enumerate() {
             self.metrics.decided(conclusion.verdict, conclusion.reason);
@@ -325,7 +356,7 @@ impl Pipeline {
         }
         drop(joined);
         self.preferences = buffer;
-        Ok(waits)
+        Ok(if waits { Told::Waits } else { Told::All })
     }
 
     /// Writes the outbound record of one endpoint, to its topic or to a tier.
@@ -364,7 +395,7 @@ impl Pipeline {
             not_before: event.not_before,
             expires_at: event.expires_at,
             decided_at: occasion.now,
-            policy_version: &self.rules.policy.version,
+            policy_version: &occasion.rules.policy.version,
             replay_id: occasion.replay.map(|replay| replay.id),
             siblings,
             fallback,
@@ -427,8 +458,8 @@ impl Pipeline {
         occasion: &Occasion<'_, '_>,
         outcomes: Vec<DecisionOutcome<'_>>,
     ) -> Result<(), Halt> {
-        let rules = Arc::clone(&self.rules);
-        let decision = decision_of(occasion.event, &rules.policy.version, occasion.now, occasion.replay, outcomes);
+        let version = &occasion.rules.policy.version;
+        let decision = decision_of(occasion.event, version, occasion.now, occasion.replay, outcomes);
         self.metrics.latency(occasion.now.since(occasion.event.time));
         Ok(self.outputs.decision(transaction, &decision, &occasion.passed)?)
     }
@@ -649,7 +680,7 @@ fn joined_headers<'h>(passed: &[(&'h str, &'h [u8])], own: &'h [(&'static str, S
 
 impl Input<'_> {
     /// The headers that travel with an event to everything that follows from it.
-    fn passed_headers(&self) -> Vec<(&str, &[u8])> {
+    fn passed_headers(&self) -> Headers<'_> {
         let travels = |name: &str| matches!(name, names::TRACEPARENT | names::REPLAY_ID | names::REPLAY_NONCE);
         self.headers.iter().copied().filter(|(name, _)| travels(name)).collect()
     }

@@ -222,7 +222,8 @@ impl Running {
     /// One poll and what follows from it.
     fn step(&mut self, timeout: Duration, now: Instant) -> Result<Stepped, ShardEnd> {
         let Running { shard, stage, batch, bisection, holds, awaiting, .. } = self;
-        let result = match shard.consumer.poll(timeout) {
+        // Most events are keyed by their recipient; for others this does nothing.
+        let result = match shard.consumer.poll_ahead(timeout, |keys| shard.table.touch(keys)) {
             // Fetched before its partition was stopped; it comes again when that goes on.
             Polled::Record(record) if holds.holds(record.topic()) || awaiting.awaits(record.partition()) => {
                 return Ok(Stepped::Took);
@@ -298,6 +299,7 @@ impl Running {
 
     /// Commits what is open, if anything is, and what has to be told of: beginnings and holds.
     fn commit(&mut self) -> Result<(), ShardEnd> {
+        self.shard.pipeline.publish();
         self.tell()?;
         let transaction = match std::mem::replace(&mut self.stage, Stage::Gone) {
             Stage::Open(transaction) => transaction,

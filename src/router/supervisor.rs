@@ -30,6 +30,9 @@ const WINDOW: Duration = Duration::from_secs(300);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// How long librdkafka gathers records into a batch: a commit waits at most this for the last one.
 const LINGER: Duration = Duration::from_millis(5);
+/// So many records are looked at ahead of their turn: enough that the memory's answers for all of them take about as long as for
+/// one, and few enough that what came is still in the cache when its turn comes.
+const AHEAD: usize = 32;
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -220,6 +223,7 @@ impl Plan<'_> {
                 queue_kib: config.router.queue_kib,
                 split: input::is_event_tier,
                 tells_ends: false,
+                ahead: AHEAD,
             })?;
             let outputs = Outputs::new(output_topics(&config, &topics), Encoders::new(ids));
             let records = Records::new(schemas);

@@ -500,10 +500,38 @@ pub fn kafka_errors(code: &str) -> Counter {
     Metric::KafkaErrors.counter(&[code])
 }
 
+/// A counter of one thread, which shows what was added only once it is published: a counter that all threads share costs
+/// two writes that they contend for.
+#[derive(Debug)]
+pub struct Tally {
+    counter: Counter,
+    held: u64,
+}
+
+impl From<Counter> for Tally {
+    fn from(counter: Counter) -> Self {
+        Tally { counter, held: 0 }
+    }
+}
+
+impl Tally {
+    /// Counts.
+    pub fn add(&mut self, count: u64) {
+        self.held += count;
+    }
+
+    /// Lets what was added be seen.
+    pub fn publish(&mut self) {
+        if self.held > 0 {
+            self.counter.increment(std::mem::take(&mut self.held));
+        }
+    }
+}
+
 /// Decision counters by verdict and reason, registered as they are first used: two array look-ups on the hot path.
 #[derive(Default)]
 pub struct DecisionCounters {
-    counters: Vec<Option<Counter>>,
+    counters: Vec<Option<Tally>>,
 }
 
 impl DecisionCounters {
@@ -511,11 +539,16 @@ impl DecisionCounters {
     pub fn count(&mut self, verdict: Verdict, reason: Reason) {
         let index = verdict as usize * Reason::ALL.len() + reason as usize;
         if self.counters.len() <= index {
-            self.counters.resize(Verdict::ALL.len() * Reason::ALL.len(), None);
+            self.counters.resize_with(Verdict::ALL.len() * Reason::ALL.len(), || None);
         }
         if let Some(slot) = self.counters.get_mut(index) {
-            slot.get_or_insert_with(|| Metric::Decisions.counter(&[verdict.as_str(), reason.as_str()])).increment(1);
+            slot.get_or_insert_with(|| Metric::Decisions.counter(&[verdict.as_str(), reason.as_str()]).into()).add(1);
         }
+    }
+
+    /// Lets what was counted be seen.
+    pub fn publish(&mut self) {
+        self.counters.iter_mut().flatten().for_each(Tally::publish);
     }
 }
 
@@ -553,6 +586,8 @@ mod tests {
             decisions.count(Verdict::Suppressed, Reason::QuietHours);
             decisions.count(Verdict::Suppressed, Reason::QuietHours);
             decisions.count(Verdict::Routed, Reason::Routed);
+            decisions.publish();
+            decisions.publish();
             commit_seconds(Role::Router).record(0.003);
             attempts(Channel::Email, "smtp", AttemptOutcome::Retry).increment(3);
             consumer_lag("g", "t", 2).set(5.0);

@@ -15,6 +15,10 @@ use rstest::rstest;
 use crate::support::{PATIENCE, World};
 
 fn member(world: &World, assignor: Assignor) -> GroupConsumer {
+    subscribe(world, assignor, |_| true, 1)
+}
+
+fn subscribe(world: &World, assignor: Assignor, split: fn(&str) -> bool, ahead: usize) -> GroupConsumer {
     GroupConsumer::subscribe(&Settings {
         kafka: &world.config.kafka,
         group: &world.topics.named("drop"),
@@ -23,8 +27,9 @@ fn member(world: &World, assignor: Assignor) -> GroupConsumer {
         is_static: false,
         assignor,
         queue_kib: 1_024,
-        split: |_| true,
+        split,
         tells_ends: true,
+        ahead,
     })
     .unwrap()
 }
@@ -105,7 +110,14 @@ async fn the_end_is_told_also_behind_what_was_aborted_and_again_after_a_rewind()
         let producer =
             TransactionalProducer::connect(&world.config.kafka, &id, Duration::ZERO, MissingTopics::default()).unwrap();
         let mut transaction = producer.begin().unwrap();
-        let record = OutRecord { topic: &topic, partition: Some(0), key: None, value: Some(b"seen"), headers: &[] };
+        let record = OutRecord {
+            topic: &topic,
+            partition: Some(0),
+            key: None,
+            value: Some(b"seen"),
+            headers: &[],
+            timestamp_ms: None,
+        };
         transaction.send(&record).unwrap();
         let Ended::Committed(producer) = transaction.commit(&[], &member.group_metadata().unwrap()) else {
             panic!("it was to be committed")
@@ -132,6 +144,57 @@ async fn the_end_is_told_also_behind_what_was_aborted_and_again_after_a_rewind()
     .unwrap();
 }
 
+/// Offsets of the next records, and how many keys were shown ahead of them.
+fn read(member: &mut GroupConsumer, count: usize) -> (Vec<i64>, usize) {
+    let (mut offsets, mut shown, deadline) = (Vec::new(), 0, Instant::now() + PATIENCE);
+    while offsets.len() < count {
+        assert!(Instant::now() < deadline, "only {offsets:?} came");
+        match member.poll_ahead(Duration::from_millis(100), |keys| shown += keys.len()) {
+            Polled::Record(record) => offsets.push(record.offset()),
+            Polled::Idle => {}
+            Polled::Rebalance(_) | Polled::Fault(_) => panic!("only records were to come"),
+        }
+    }
+    (offsets, shown)
+}
+
+#[rstest]
+#[case::range(Assignor::Range)]
+#[case::cooperative(Assignor::CooperativeSticky)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_ahead_is_forgotten_by_a_rewind_and_a_release(#[case] assignor: Assignor) {
+    let world = World::new("ahead", "").await;
+    tokio::task::spawn_blocking(move || {
+        let (id, topic) = (world.topics.named("ahead"), world.topics.events("shop"));
+        let mut member = subscribe(&world, assignor, |_| false, 32);
+        let Rebalance::Assigned(partitions) = next_rebalance(&mut member) else { panic!("nothing was ours yet") };
+        let producer =
+            TransactionalProducer::connect(&world.config.kafka, &id, Duration::ZERO, MissingTopics::default()).unwrap();
+        let mut transaction = producer.begin().unwrap();
+        for _ in 0..100 {
+            let (key, value) = (Some(b"k".as_slice()), Some(b"value".as_slice()));
+            let record = OutRecord { topic: &topic, partition: Some(0), key, value, headers: &[], timestamp_ms: None };
+            transaction.send(&record).unwrap();
+        }
+        let Ended::Committed(_) = transaction.commit(&[], &member.group_metadata().unwrap()) else {
+            panic!("it was to be committed")
+        };
+        member.accept(&partitions).unwrap();
+        let first = partitions.iter().find(|partition| partition.partition == 0).unwrap().clone();
+        let (offsets, _) = read(&mut member, 5);
+        assert_eq!(offsets, [0, 1, 2, 3, 4]);
+        member.rewind(&[(first, 2)]).unwrap();
+        let (offsets, shown) = read(&mut member, 40);
+        assert_eq!(offsets, (2..42).collect::<Vec<_>>());
+        assert!(shown > 32, "{shown} keys were shown");
+        member.release(&partitions).unwrap();
+        let gone = member.poll(Duration::from_secs(1));
+        assert!(!matches!(gone, Polled::Record(_)), "of a partition that is ours no longer");
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_aborted_at_once_while_its_first_record_is_under_way() {
     let world = World::new("abort", "").await;
@@ -143,8 +206,14 @@ async fn a_transaction_is_aborted_at_once_while_its_first_record_is_under_way() 
         for _ in 0..3 {
             let began = Instant::now();
             let mut transaction = producer.begin().unwrap();
-            let record =
-                OutRecord { topic: &topic, partition: None, key: Some(b"k"), value: Some(b"never seen"), headers: &[] };
+            let record = OutRecord {
+                topic: &topic,
+                partition: None,
+                key: Some(b"k"),
+                value: Some(b"never seen"),
+                headers: &[],
+                timestamp_ms: None,
+            };
             transaction.send(&record).unwrap();
             producer = match transaction.abort(Failure::Group("a test".to_owned())) {
                 Ended::Aborted(producer, Failure::Group(_)) => producer,
@@ -187,7 +256,9 @@ fn overlaps(
         std::thread::sleep(pause);
         let mut transaction = producer.begin().unwrap();
         let (key, value) = (Some(b"k".as_slice()), Some(b"never seen".as_slice()));
-        transaction.send(&OutRecord { topic: &topic, partition: None, key, value, headers: &[] }).unwrap();
+        transaction
+            .send(&OutRecord { topic: &topic, partition: None, key, value, headers: &[], timestamp_ms: None })
+            .unwrap();
         producer = match transaction.abort(Failure::Group("a test".to_owned())) {
             Ended::Aborted(producer, _) => producer,
             _ => panic!("it was to be aborted"),

@@ -1,5 +1,5 @@
 //! librdkafka's calls that rust-rdkafka does not wrap: about rights, what a topic is, who a member is, records by
-//! their topic's handle, many records at once, and headers with any name.
+//! their topic's handle, many records at once or before their turn, and headers with any name.
 //!
 //! Invariants: everything that librdkafka makes for us is freed by the one [`Owned`] that holds it, or handed back; what an event
 //! lends is copied before the event is freed; no pointer leaves this module. The calls block for at most about
@@ -8,10 +8,12 @@
 #![expect(
     unsafe_code,
     reason = "rust-rdkafka 0.39 has no call for ACLs, descriptions of topics, member ids, topic handles and batches, \
-              which librdkafka has; and it panics on a header whose name is no text"
+              which librdkafka has; it lends a record for no longer than to the next poll, and panics on a header \
+              whose name is no text"
 )]
 
 pub(super) mod acl;
+pub(super) mod ahead;
 pub(super) mod group;
 pub(super) mod headers;
 pub(super) mod produce;

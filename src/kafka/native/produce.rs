@@ -65,6 +65,9 @@ impl<C: ProducerContext> ByHandle<C> {
                 key_size,
                 rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS,
                 headers.as_ref().map_or(ptr::null_mut(), Owned::get),
+                rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TIMESTAMP,
+                // Zero: librdkafka asks the clock.
+                record.timestamp_ms.unwrap_or(0),
                 rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_END,
             )
         };

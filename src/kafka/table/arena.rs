@@ -1,7 +1,9 @@
 //! Memory for rows: chunks that are only appended to, so that a row costs no allocation of its own. Counts what is
 //! dead and names the chunk that is most worth clearing; who clears it is `shard.rs`.
 
-use super::row::{ALIGN, Laid, Row, bury};
+use std::hint::black_box;
+
+use super::row::{ALIGN, CACHE_LINE, Laid, Row, bury};
 
 /// Bits of a location that say where in its chunk a row begins, in units of [`ALIGN`].
 const PLACE_BITS: u32 = 14;
@@ -22,6 +24,9 @@ const PER_ALLOCATION: usize = 16;
 const OWN_CHUNK: usize = PER_ALLOCATION + 8 + size_of::<Chunk>();
 /// The list of chunks grows by this part: doubling would leave up to half of it unused.
 const GROWTH_PART: usize = 8;
+
+/// So much of a row is brought into the cache before it is read.
+const TOUCHED: usize = 4 * CACHE_LINE;
 
 /// Where a row lies: a chunk and a place in it.
 /// Ordered as they lie.
@@ -146,6 +151,16 @@ impl Arena {
     /// The row at a location that [`Arena::add`] gave.
     pub(super) fn get(&self, location: Location) -> Option<Laid<'_>> {
         Row::at(self.chunks.get(location.chunk())?.bytes.get(location.at()..)?)
+    }
+
+    /// Reads the beginning of what lies there, as far as most rows reach, without waiting for what it says. Always true.
+    pub(super) fn touch(&self, location: Location) -> bool {
+        if let Some(bytes) = self.chunks.get(location.chunk()).and_then(|chunk| chunk.bytes.get(location.at()..)) {
+            bytes[..bytes.len().min(TOUCHED)].iter().step_by(CACHE_LINE).for_each(|byte| {
+                black_box(*byte);
+            });
+        }
+        true
     }
 
     /// The bytes of the row at a location that [`Arena::add`] gave; none where there is none.

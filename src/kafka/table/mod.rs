@@ -264,6 +264,12 @@ impl Table {
         if progress.generation() == generation { Ok(found) } else { Err(NotRestored) }
     }
 
+    /// Brings what [`Table::get`] will read for these keys into the processor's cache: many at once take little longer
+    /// than one. Says nothing, and does nothing before the first row is there.
+    pub fn touch(&self, keys: &[&[u8]]) {
+        self.shared.rows.touch_all(keys);
+    }
+
     /// How far its restore is; `None` when it is over, or the table failed.
     pub fn restoring(&self) -> Option<Report> {
         self.shared.progress.report()

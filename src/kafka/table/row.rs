@@ -10,6 +10,9 @@ pub(super) const ALIGN: usize = 4;
 /// No row takes fewer bytes.
 pub(super) const SMALLEST: usize = 20;
 
+/// What one look brings into the processor's cache.
+pub(super) const CACHE_LINE: usize = 64;
+
 /// Stands in the place of the offset of a row that is no longer one.
 const DEAD: [u8; 8] = [0xff; 8];
 

@@ -15,15 +15,12 @@ use rayon::prelude::*;
 use super::Entry;
 use super::arena::Full;
 use super::hashing::Hashing;
-use super::row::{Row, SMALLEST};
+use super::row::{CACHE_LINE, Row, SMALLEST};
 pub(super) use super::shard::SHARDS;
 use super::shard::{Change, LOCKS, Shards, shard_of};
 
 /// So many records one thread takes no slower than several.
 const ALONE: usize = 512;
-
-/// What one look brings into the processor's cache.
-const CACHE_LINE: usize = 64;
 
 /// Room is made for at most so many rows before they come (40 MB): a log may have many records of each key.
 const MOST_EXPECTED: u64 = 1 << 22;
@@ -208,6 +205,21 @@ impl Rows {
             Some(Row { value: None, partition, offset, .. }) => Entry::Erased { partition, offset },
             Some(Row { value: Some(value), partition, offset, .. }) => Entry::Present { value, partition, offset },
         })
+    }
+
+    /// Brings what [`Rows::get`] will read for these keys into the processor's cache, as far as nobody is writing there.
+    ///
+    /// All locks first: taking one ends the waiting for all that was touched before.
+    pub(super) fn touch_all(&self, keys: &[&[u8]]) {
+        // Not drawn for this: a snapshot may come with one.
+        let Some(hashing) = self.hashing.get() else { return };
+        let locked: [_; LOCKS] = std::array::from_fn(|lock| self.shards[lock].try_read());
+        for key in keys {
+            let hash = hashing.of(key);
+            if let Some(shards) = &locked[shard_of(hash) % LOCKS] {
+                shards.touch_row(hash);
+            }
+        }
     }
 
     /// Forgets the keys of one shard that were erased before `moment` (milliseconds since 1970); returns how many.

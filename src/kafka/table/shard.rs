@@ -109,6 +109,12 @@ impl Shards {
         black_box(self.shards[within(shard_of(hash))].index.find(hash, |at| black_box(self.arena.get(*at)).is_none()));
     }
 
+    /// Brings what [`Shards::get`] will read into the processor's cache.
+    pub(super) fn touch_row(&self, hash: u64) {
+        let index = &self.shards[within(shard_of(hash))].index;
+        black_box(index.find(hash, |at| self.arena.touch(*at)));
+    }
+
     /// The row of a key.
     pub(super) fn get(&self, hash: u64, key: &[u8]) -> Option<Row<'_>> {
         let index = &self.shards[within(shard_of(hash))].index;

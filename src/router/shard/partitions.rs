@@ -305,6 +305,7 @@ fn write(transaction: &mut Transaction, topic: &str, key: &str, value: &impl ser
         key: Some(key.as_bytes()),
         value: Some(&value),
         headers: &[],
+        timestamp_ms: None,
     })
 }
 
