@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use crate::audience::recipients;
-use crate::decide::{Circumstances, Recipient, Subject, Zones, arrange, decide_recipient, judge_event};
+use crate::decide::{Circumstances, Conclusions, Recipient, Subject, Zones, arrange, decide_recipient, judge_event};
 use crate::kafka::table::Rows;
 use crate::model::{Reason, Timestamp, endpoint_hash};
 use crate::wire::{DlqHeaders, Encoders, Origin, Record, Records, TierHeaders};
@@ -99,7 +99,7 @@ fn decide_recipients() -> Box<dyn Work> {
     Box::new(move |_: usize| {
         let category = policy.category("orders").unwrap();
         let at = Circumstances::new(data::NOW, &zones);
-        let mut conclusions = Vec::with_capacity(4);
+        let mut conclusions = Conclusions::new();
         for _ in recipients(black_box(&event)) {
             let recipient = Recipient::Known(black_box(&preferences));
             decide_recipient(&Subject::of_event(&event), category, recipient, &at, &mut conclusions);

@@ -3,7 +3,7 @@
 use crate::model::{CategoryPolicy, Channel, Endpoint, Open, Preferences, Reason, Rule, Timestamp, Verdict};
 
 use super::quiet::quiet_until;
-use super::{Circumstances, Conclusion, Recipient, Subject, validate};
+use super::{Circumstances, Conclusion, Conclusions, Recipient, Subject, validate};
 
 /// Decides for one recipient and appends the conclusions to `out`: one when no channel is concerned, else at least
 /// one for each candidate channel, in the order of [`Channel::ALL`]; all verified endpoints of a channel are used,
@@ -19,7 +19,7 @@ pub fn decide_recipient<'a>(
     category: &CategoryPolicy,
     recipient: Recipient<'a>,
     at: &Circumstances<'_>,
-    out: &mut Vec<Conclusion<'a>>,
+    out: &mut Conclusions<'a>,
 ) {
     let preferences = match usable(recipient, at) {
         Ok(preferences) => preferences,
@@ -76,7 +76,7 @@ fn decide_channel<'a>(
     preferences: &'a Preferences<'a>,
     later: Option<(Reason, Timestamp)>,
     at: &Circumstances<'_>,
-    out: &mut Vec<Conclusion<'a>>,
+    out: &mut Conclusions<'a>,
 ) {
     let of_channel = |endpoint: &&Endpoint<'_>| endpoint.channel == Open::Known(channel);
     let mut none = true;

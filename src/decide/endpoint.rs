@@ -2,7 +2,7 @@
 
 use crate::model::{Endpoint, Outbound, Policy, Reason, Rule, Timestamp, Verdict, endpoint_hash};
 
-use super::{Circumstances, Conclusion, Recipient, Subject, decide_recipient};
+use super::{Circumstances, Conclusion, Conclusions, Recipient, Subject, decide_recipient};
 
 /// What is to become of a notification that waited.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +50,7 @@ pub fn decide_endpoint<'a>(
     if subject.is_expired(category, at.now) {
         return EndpointAnswer::Expired;
     }
-    let mut conclusions = Vec::new();
+    let mut conclusions = Conclusions::new();
     decide_recipient(&subject, category, recipient, at, &mut conclusions);
     let concerns = |conclusion: &&Conclusion<'_>| match conclusion.endpoint {
         Some(endpoint) => endpoint.address == outbound.address,

@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
     use crate::decide::fixtures::{NOW, ada, category, endpoint, event, zones};
-    use crate::decide::{Circumstances, Recipient, Subject, decide_recipient};
+    use crate::decide::{Circumstances, Conclusions, Recipient, Subject, decide_recipient};
     use crate::model::{CategoryPolicy, Preferences};
 
     const STEPS: [FallbackStep; 3] = [
@@ -106,7 +106,7 @@ mod tests {
         let category = chained();
         let stands_against = |_: Channel, address: &str| suppressed.contains(&address);
         let at = Circumstances { suppressed: &stands_against, ..Circumstances::new(NOW, zones()) };
-        let mut conclusions = Vec::new();
+        let mut conclusions = Conclusions::new();
         let event = event();
         decide_recipient(&Subject::of_event(&event), &category, Recipient::Known(preferences), &at, &mut conclusions);
         let chain = arrange(&category.fallback, &mut conclusions);

@@ -24,5 +24,5 @@ pub use event::{EventVerdict, judge_event};
 pub use fallback::{Chain, arrange};
 pub use preferences::{MAX_ENDPOINTS, MAX_QUIET_HOURS, PreferencesError, validate};
 pub use quiet::quiet_until;
-pub use subject::{Circumstances, Conclusion, Recipient, Subject};
+pub use subject::{Circumstances, Conclusion, Conclusions, Recipient, Subject};
 pub use zones::Zones;

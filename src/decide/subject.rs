@@ -1,5 +1,7 @@
 //! What the chain is asked about, and what it answers.
 
+use smallvec::SmallVec;
+
 use crate::model::{
     CategoryPolicy, Channel, Endpoint, Event, Open, Outbound, Preferences, Reason, Rule, Timestamp, Verdict,
 };
@@ -99,3 +101,6 @@ pub struct Conclusion<'a> {
     /// When a DEFERRED one is decided anew.
     pub until: Option<Timestamp>,
 }
+
+/// The conclusions about one recipient: few, and then without an allocation.
+pub type Conclusions<'a> = SmallVec<[Conclusion<'a>; 4]>;

@@ -277,6 +277,11 @@ impl GroupConsumer {
         }
     }
 
+    /// Whether records were taken from librdkafka that are not handed out yet.
+    pub fn has_more(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
     /// Takes what is there, up to a change of the assignment; waits for a first record. Tells how many it took.
     fn take_ahead(&mut self, timeout: Duration) -> usize {
         let (mut taken, mut timeout) = (0, timeout);

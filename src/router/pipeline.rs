@@ -11,7 +11,8 @@ use super::metrics::RouterMetrics;
 use super::outputs::{Gaps, OutputError, Outputs};
 use crate::audience::recipients;
 use crate::decide::{
-    Chain, Circumstances, Conclusion, EventVerdict, Subject, Zones, arrange, decide_recipient, judge_event, validate,
+    Chain, Circumstances, Conclusion, Conclusions, EventVerdict, Subject, Zones, arrange, decide_recipient,
+    judge_event, validate,
 };
 use crate::join::{JoinError, Joined};
 use crate::kafka::{MissingTopics, NotRestored, RecordFault, Table, Transaction};
@@ -98,6 +99,9 @@ enum Told {
     /// Nothing: a topic that it would go to does not exist.
     TopicMissing,
 }
+
+/// Conclusions about one recipient, as most events come to: one for each endpoint, or one that says why there is none.
+const USUAL_OUTCOMES: usize = 4;
 
 /// What all outputs of one event have in common.
 struct Occasion<'e, 'a> {
@@ -234,7 +238,7 @@ impl Pipeline {
         if in_doubt && !is_for_one && self.lacks_an_output(transaction, occasion, tier)? {
             return self.bury(transaction, input, RecordFault::TopicMissing);
         }
-        let mut outcomes = Vec::with_capacity(occasion.event.recipients.len());
+        let mut outcomes = Vec::with_capacity(occasion.event.recipients.len() * USUAL_OUTCOMES);
         let mut waiting = Vec::new();
         for (index, user) in recipients(occasion.event) {
             let Ok(index) = u16::try_from(index) else { continue };
@@ -279,7 +283,7 @@ impl Pipeline {
             self.key.set(occasion.event.tenant, user);
             let joined = Joined::look_up(&self.table, &self.key, &mut buffer, &mut self.records)?;
             let recipient = joined.recipient(occasion.event.tenant, user, occasion.grace_until);
-            let mut conclusions = Vec::new();
+            let mut conclusions = Conclusions::new();
             decide_recipient(&Subject::of_event(occasion.event), occasion.category, recipient, &at, &mut conclusions);
             arrange(&occasion.category.fallback, &mut conclusions);
             if self.is_topic_missing(transaction, occasion, &conclusions) {
@@ -323,7 +327,7 @@ impl Pipeline {
         let mut buffer = std::mem::take(&mut self.preferences);
         let joined = Joined::look_up(&self.table, &self.key, &mut buffer, &mut self.records)?;
         let recipient = joined.recipient(occasion.event.tenant, user, occasion.grace_until);
-        let mut conclusions = Vec::with_capacity(4);
+        let mut conclusions = Conclusions::new();
         let (rules, tenant) = (occasion.rules, occasion.event.tenant);
         let suppressed = |channel, address: &str| rules.suppressions.contains(tenant, channel, address);
         let at = Circumstances { suppressed: &suppressed, ..Circumstances::new(occasion.now, &rules.zones) };
@@ -354,6 +358,7 @@ impl Pipeline {
             };
             outcomes.push(outcome(occasion.event.tenant, user, conclusion, &joined, notification_id));
         }
+        drop(conclusions);
         drop(joined);
         self.preferences = buffer;
         Ok(if waits { Told::Waits } else { Told::All })

@@ -31,7 +31,7 @@ impl Case<'_> {
         let recipient = self.stranger.unwrap_or(Recipient::Known(&self.preferences));
         let suppressed = |_: Channel, _: &str| self.suppressed;
         let at = Circumstances { now: NOW, zones: zones(), suppressed: &suppressed };
-        let mut out = Vec::new();
+        let mut out = Conclusions::new();
         decide_recipient(&self.subject, &self.category, recipient, &at, &mut out);
         out.iter().map(told).collect()
     }
@@ -237,7 +237,7 @@ fn one_suppressed_address_leaves_the_others() {
     let suppressed = |channel: Channel, address: &str| channel == Channel::Email && address == "a@x";
     let at = Circumstances { now: NOW, zones: zones(), suppressed: &suppressed };
     let case = Case::new(category());
-    let mut out = Vec::new();
+    let mut out = Conclusions::new();
     decide_recipient(&case.subject, &case.category, Recipient::Known(&preferences), &at, &mut out);
     let answers: Vec<_> = out.iter().map(|one| (one.endpoint.map(|endpoint| endpoint.address), one.reason)).collect();
     assert_eq!(answers, [(Some("a@x"), Reason::AddressSuppressed), (Some("b@x"), Reason::Routed)]);

@@ -1,8 +1,7 @@
 //! Memory for rows: chunks that are only appended to, so that a row costs no allocation of its own. Counts what is
 //! dead and names the chunk that is most worth clearing; who clears it is `shard.rs`.
 
-use std::hint::black_box;
-
+use super::prefetch::prefetch;
 use super::row::{ALIGN, CACHE_LINE, Laid, Row, bury};
 
 /// Bits of a location that say where in its chunk a row begins, in units of [`ALIGN`].
@@ -153,12 +152,10 @@ impl Arena {
         Row::at(self.chunks.get(location.chunk())?.bytes.get(location.at()..)?)
     }
 
-    /// Reads the beginning of what lies there, as far as most rows reach, without waiting for what it says. Always true.
+    /// Asks for the beginning of what lies there, as far as most rows reach, without waiting for it. Always true.
     pub(super) fn touch(&self, location: Location) -> bool {
         if let Some(bytes) = self.chunks.get(location.chunk()).and_then(|chunk| chunk.bytes.get(location.at()..)) {
-            bytes[..bytes.len().min(TOUCHED)].iter().step_by(CACHE_LINE).for_each(|byte| {
-                black_box(*byte);
-            });
+            prefetch(&bytes[..bytes.len().min(TOUCHED)]);
         }
         true
     }

@@ -6,7 +6,7 @@
 //!
 //! | file | is |
 //! |---|---|
-//! | `row`, `arena`, `hashing`, `shard`, `rows` | the rows in memory; know no Kafka |
+//! | `row`, `arena`, `hashing`, `prefetch`, `shard`, `rows` | the rows in memory; know no Kafka |
 //! | `reader` | the thread that reads the topic |
 //! | `watch` | asks where the log ends and whether partitions were added |
 //! | `facts` | what the cluster says of the topic: settings, identity |
@@ -25,6 +25,7 @@ mod ends;
 mod facts;
 mod hashing;
 mod part;
+mod prefetch;
 mod progress;
 mod reader;
 mod row;

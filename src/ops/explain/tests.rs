@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use super::*;
-use crate::decide::{Circumstances, Recipient, Subject, decide_recipient};
+use crate::decide::{Circumstances, Conclusions, Recipient, Subject, decide_recipient};
 use crate::model::{CategoryChoice, Channel, Endpoint, QuietHours, SmallMap, Timestamp, Verdict, endpoint_hash};
 use crate::policy::from_files;
 
@@ -76,7 +76,7 @@ fn decided<'a>(category: &'a str, record: &'a Preferences<'a>) -> Decision<'a> {
     let subject =
         Subject { category, age_from: decision.event_time, expires_at: None, not_before: None, channels: None };
     let circumstances = Circumstances::new(decision.decided_at, &ZONES);
-    let mut conclusions = Vec::new();
+    let mut conclusions = Conclusions::new();
     let rules = policy.category(category).unwrap();
     decide_recipient(&subject, rules, Recipient::Known(record), &circumstances, &mut conclusions);
     decision.outcomes = conclusions

@@ -43,9 +43,9 @@ impl World {
     fn decide_at(&self, now: Timestamp) -> Vec<Conclusion<'_>> {
         let suppressed = |_: Channel, address: &str| self.suppressed.contains(&address);
         let at = Circumstances { now, zones: zones(), suppressed: &suppressed };
-        let mut out = Vec::new();
+        let mut out = Conclusions::new();
         decide_recipient(&self.subject(), &self.category, Recipient::Known(&self.preferences), &at, &mut out);
-        out
+        out.to_vec()
     }
 
     fn decide(&self) -> Vec<Conclusion<'_>> {
