@@ -45,6 +45,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new member waits for a first broker; without one it goes on all the same.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Not more than about so many bytes are taken ahead: librdkafka does not count them as queued any more.
+const MOST_BYTES_AHEAD: usize = 256 << 10;
+
 /// How long an answer that nobody needs is waited for.
 const WAKE_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -77,7 +80,8 @@ pub struct Settings<'a> {
     pub split: fn(&str) -> bool,
     /// Whether [`GroupConsumer::was_at_end`] can be asked.
     pub tells_ends: bool,
-    /// So many records are taken from librdkafka before the first of them is handed out, at most; at least one.
+    /// So many records are taken from librdkafka before the first of them is handed out, at most; fewer where they are large,
+    /// at least one.
     pub ahead: usize,
 }
 
@@ -234,9 +238,7 @@ impl GroupConsumer {
             principal: principal_of(settings.kafka),
             leaving: AtomicBool::new(false),
         };
-        // One alone where faults are put in, so that they strike between two.
-        let most_ahead = if cfg!(feature = "failpoints") { 1 } else { settings.ahead };
-        let (member, split) = (Arc::new(member), settings.split);
+        let (member, split, most_ahead) = (Arc::new(member), settings.split, settings.ahead.max(1));
         Ok(GroupConsumer { ahead, most_ahead, member, split, queues: HashMap::new(), open: None })
     }
 
@@ -252,7 +254,7 @@ impl GroupConsumer {
             if self.take_ahead(timeout) > 1 {
                 look(&self.ahead.keys().collect::<Vec<_>>());
             }
-            // What came before it is handed out first, and what comes after it is not polled before it is completed.
+            // What came before it is handed out first, and nothing is polled behind it before it is.
             if self.ahead.is_empty()
                 && let Some(rebalance) = self.member.inner.context().rebalances.lock().pop_front()
             {
@@ -284,12 +286,13 @@ impl GroupConsumer {
 
     /// Takes what is there, up to a change of the assignment; waits for a first record. Tells how many it took.
     fn take_ahead(&mut self, timeout: Duration) -> usize {
-        let (mut taken, mut timeout) = (0, timeout);
-        while taken < self.most_ahead.max(1) && self.member.inner.context().rebalances.lock().is_empty() {
-            if !self.ahead.poll(timeout) {
-                break;
-            }
-            (taken, timeout) = (taken + 1, Duration::ZERO);
+        let (mut taken, mut bytes, mut timeout) = (0, 0, timeout);
+        while taken < self.most_ahead
+            && bytes < MOST_BYTES_AHEAD
+            && self.member.inner.context().rebalances.lock().is_empty()
+        {
+            let Some(size) = self.ahead.poll(timeout) else { break };
+            (taken, bytes, timeout) = (taken + 1, bytes + size, Duration::ZERO);
         }
         taken
     }

@@ -343,8 +343,7 @@ impl Transaction {
     /// # Errors
     /// [`Failure`]; the transaction should then be [aborted](Transaction::abort).
     pub fn send(&mut self, record: &OutRecord<'_>) -> Result<(), Failure> {
-        let TransactionalProducer { inner, destinations, .. } = &mut self.producer;
-        if destinations.lack(record.topic, || may_exist(inner, record.topic)) {
+        if self.lacks(record.topic) {
             return Err(Failure::of_record(record, RecordFault::TopicMissing));
         }
         // The clock is asked only once the queue is full.
@@ -366,8 +365,9 @@ impl Transaction {
     }
 
     /// Whether the cluster does not have a topic, as far as is known: it is asked only for one that was missing before.
-    pub fn lacks(&self, topic: &str) -> bool {
-        self.producer.destinations.missing().lacks(topic, || may_exist(&self.producer.inner, topic))
+    pub fn lacks(&mut self, topic: &str) -> bool {
+        let TransactionalProducer { inner, destinations, .. } = &mut self.producer;
+        destinations.lack(topic, || may_exist(inner, topic))
     }
 
     fn send_failure(&self, record: &OutRecord<'_>, error: &KafkaError) -> Failure {

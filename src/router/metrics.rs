@@ -6,14 +6,14 @@ use hashbrown::HashMap;
 
 use crate::model::{Channel, Class, Reason, Verdict};
 use crate::telemetry::metrics::{
-    self as names, Counter, DecisionCounters, Histogram, Rebalance as RebalanceKind, Role, RouterWait, Tally,
+    self as names, Counter, DecisionCounters, Histogram, LocalCounter, Rebalance as RebalanceKind, Role, RouterWait,
 };
 
 /// One shard's handles. What comes with every event is seen once it is [published](RouterMetrics::publish).
 pub struct RouterMetrics {
-    events: HashMap<String, Tally>,
+    events: HashMap<String, LocalCounter>,
     decisions: DecisionCounters,
-    outbound: Vec<[Tally; 2]>,
+    outbound: Vec<[LocalCounter; 2]>,
     dead: HashMap<(String, Reason), Counter>,
     commit: Histogram,
     latency: Histogram,
@@ -43,7 +43,7 @@ impl RouterMetrics {
 
     /// Lets what was counted since the last time be seen.
     pub fn publish(&mut self) {
-        self.events.values_mut().chain(self.outbound.iter_mut().flatten()).for_each(Tally::publish);
+        self.events.values_mut().chain(self.outbound.iter_mut().flatten()).for_each(LocalCounter::publish);
         self.decisions.publish();
     }
 
@@ -97,12 +97,5 @@ impl RouterMetrics {
     /// Routing stood still.
     pub fn waited(&self, cause: RouterWait, took: Duration) {
         names::router_wait(cause).increment(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-    }
-}
-
-/// What a shard that ended counted is not lost.
-impl Drop for RouterMetrics {
-    fn drop(&mut self) {
-        self.publish();
     }
 }

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::input::{Headers, Input, Kind};
 use super::metrics::RouterMetrics;
 use super::outputs::{Gaps, OutputError, Outputs};
@@ -102,6 +104,17 @@ enum Told {
 
 /// Conclusions about one recipient, as most events come to: one for each endpoint, or one that says why there is none.
 const USUAL_OUTCOMES: usize = 4;
+
+/// Something of each conclusion about a recipient, where it has that.
+type Each<T> = SmallVec<[Option<T>; 4]>;
+
+/// What was concluded about one recipient.
+struct Answers<'s, 'c> {
+    conclusions: &'s [Conclusion<'c>],
+    /// Of their endpoints. Made once: an endpoint is named in its own outcome and in the records of its siblings.
+    hashes: Each<String>,
+    chain: Option<Chain>,
+}
 
 /// What all outputs of one event have in common.
 struct Occasion<'e, 'a> {
@@ -238,7 +251,7 @@ impl Pipeline {
         if in_doubt && !is_for_one && self.lacks_an_output(transaction, occasion, tier)? {
             return self.bury(transaction, input, RecordFault::TopicMissing);
         }
-        let mut outcomes = Vec::with_capacity(occasion.event.recipients.len() * USUAL_OUTCOMES);
+        let mut outcomes = Vec::with_capacity(occasion.event.recipients.len().max(USUAL_OUTCOMES));
         let mut waiting = Vec::new();
         for (index, user) in recipients(occasion.event) {
             let Ok(index) = u16::try_from(index) else { continue };
@@ -267,7 +280,7 @@ impl Pipeline {
     /// for events of several recipients that may go to a channel of which a topic is missing.
     fn lacks_an_output(
         &mut self,
-        transaction: &Transaction,
+        transaction: &mut Transaction,
         occasion: &Occasion<'_, '_>,
         tier: &TierHeaders,
     ) -> Result<bool, Halt> {
@@ -297,7 +310,7 @@ impl Pipeline {
     /// Whether one of these would be written to a topic that does not exist.
     fn is_topic_missing(
         &self,
-        transaction: &Transaction,
+        transaction: &mut Transaction,
         occasion: &Occasion<'_, '_>,
         conclusions: &[Conclusion<'_>],
     ) -> bool {
@@ -336,32 +349,55 @@ impl Pipeline {
         if in_doubt && self.is_topic_missing(transaction, occasion, &conclusions) {
             return Ok(Told::TopicMissing);
         }
-        let mut waits = false;
-        for (index, conclusion) in conclusions.iter().enumerate() {
+        let hash = |conclusion: &Conclusion<'_>| {
+            let endpoint = conclusion.endpoint?;
+            Some(endpoint_hash(tenant, user, endpoint.channel.as_str(), endpoint.address))
+        };
+        let hashes = conclusions.iter().map(hash).collect();
+        let answers = Answers { conclusions: &conclusions, hashes, chain };
+        let (ids, told) = self.write_out(transaction, occasion, &joined, user, &answers)?;
+        for ((conclusion, hash), id) in conclusions.iter().zip(answers.hashes).zip(ids) {
+            outcomes.push(outcome(user, conclusion, hash, &joined, id));
+        }
+        drop(conclusions);
+        drop(joined);
+        self.preferences = buffer;
+        Ok(told)
+    }
+
+    /// Writes what follows from the conclusions about one recipient; gives the id of each one's notification.
+    fn write_out(
+        &mut self,
+        transaction: &mut Transaction,
+        occasion: &Occasion<'_, '_>,
+        joined: &Joined<'_>,
+        user: &str,
+        answers: &Answers<'_, '_>,
+    ) -> Result<(Each<NotificationId>, Told), Halt> {
+        let (mut ids, mut told) = (Each::new(), Told::All);
+        for (index, conclusion) in answers.conclusions.iter().enumerate() {
             self.metrics.decided(conclusion.verdict, conclusion.reason);
-            waits |= conclusion.verdict == Verdict::Deferred && conclusion.rule == Rule::Recipient;
-            let notification_id = match (conclusion.verdict, conclusion.channel, conclusion.endpoint) {
+            if conclusion.verdict == Verdict::Deferred && conclusion.rule == Rule::Recipient {
+                told = Told::Waits;
+            }
+            ids.push(match (conclusion.verdict, conclusion.channel, conclusion.endpoint) {
                 (Verdict::Routed | Verdict::Deferred, Some(channel), Some(endpoint)) => Some(self.notify(
                     transaction,
                     occasion,
-                    &joined,
+                    joined,
                     user,
                     (channel, endpoint.address),
                     conclusion,
-                    siblings(&conclusions, index, occasion.event.tenant, user),
-                    fallback(&conclusions, Chain::behind(chain.as_ref(), index)),
+                    answers.siblings(index),
+                    answers.fallback(index),
                 )?),
                 (Verdict::Standby, Some(channel), Some(endpoint)) => {
                     Some(notification_id(occasion, user, channel, endpoint.address))
                 }
                 _ => None,
-            };
-            outcomes.push(outcome(occasion.event.tenant, user, conclusion, &joined, notification_id));
+            });
         }
-        drop(conclusions);
-        drop(joined);
-        self.preferences = buffer;
-        Ok(if waits { Told::Waits } else { Told::All })
+        Ok((ids, told))
     }
 
     /// Writes the outbound record of one endpoint, to its topic or to a tier.
@@ -622,18 +658,16 @@ fn decision_of<'e>(
 }
 
 fn outcome<'e>(
-    tenant: &str,
     user: &'e str,
     conclusion: &Conclusion<'_>,
+    endpoint_hash: Option<String>,
     joined: &Joined<'_>,
     notification_id: Option<NotificationId>,
 ) -> DecisionOutcome<'e> {
-    let hash =
-        conclusion.endpoint.map(|endpoint| endpoint_hash(tenant, user, endpoint.channel.as_str(), endpoint.address));
     DecisionOutcome {
         user_id: user,
         channel: conclusion.channel.map(Open::Known),
-        endpoint_hash: hash,
+        endpoint_hash,
         verdict: conclusion.verdict.into(),
         reason: conclusion.reason.into(),
         rule: conclusion.rule.number(),
@@ -648,28 +682,29 @@ fn notification_id(occasion: &Occasion<'_, '_>, user: &str, channel: Channel, ad
     NotificationId::derive(event.tenant, event.source, event.id, user, channel.as_str(), address, nonce)
 }
 
-/// The steps that stand by, as an outbound record carries them.
-fn fallback<'c>(conclusions: &[Conclusion<'c>], rest: &[(usize, Duration)]) -> Vec<Fallback<'c>> {
-    let step = |(index, after): &(usize, Duration)| {
-        let endpoint = conclusions.get(*index)?.endpoint?;
-        let after_ms = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
-        Some(Fallback { channel: endpoint.channel, address: endpoint.address, after_ms })
-    };
-    rest.iter().filter_map(step).collect()
-}
+impl<'c> Answers<'_, 'c> {
+    /// The steps that stand by behind the conclusion at `index`, as an outbound record carries them.
+    fn fallback(&self, index: usize) -> Vec<Fallback<'c>> {
+        let step = |(index, after): &(usize, Duration)| {
+            let endpoint = self.conclusions.get(*index)?.endpoint?;
+            let after_ms = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+            Some(Fallback { channel: endpoint.channel, address: endpoint.address, after_ms })
+        };
+        Chain::behind(self.chain.as_ref(), index).iter().filter_map(step).collect()
+    }
 
-/// The hashes of the other endpoints on the same channel that are told of the same event.
-fn siblings(conclusions: &[Conclusion<'_>], index: usize, tenant: &str, user: &str) -> Vec<String> {
-    let told = |other: &&Conclusion<'_>| {
-        matches!(other.verdict, Verdict::Routed | Verdict::Deferred) && other.channel == conclusions[index].channel
-    };
-    conclusions
-        .iter()
-        .enumerate()
-        .filter(|(at, other)| *at != index && told(other))
-        .filter_map(|(_, other)| other.endpoint)
-        .map(|endpoint| endpoint_hash(tenant, user, endpoint.channel.as_str(), endpoint.address))
-        .collect()
+    /// The hashes of the other endpoints on the same channel that are told of the same event.
+    fn siblings(&self, index: usize) -> Vec<String> {
+        let channel = self.conclusions[index].channel;
+        let told = |other: &Conclusion<'_>| {
+            matches!(other.verdict, Verdict::Routed | Verdict::Deferred) && other.channel == channel
+        };
+        let others = self.conclusions.iter().zip(&self.hashes).enumerate();
+        others
+            .filter(|(at, (other, _))| *at != index && told(other))
+            .filter_map(|(_, (_, hash))| hash.clone())
+            .collect()
+    }
 }
 
 fn written(write: impl FnOnce(&mut Vec<(&'static str, String)>)) -> Vec<(&'static str, String)> {

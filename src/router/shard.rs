@@ -1,5 +1,5 @@
-//! One shard: an OS thread that owns a consumer and its transactional producer; nothing is queued between poll and
-//! produce.
+//! One shard: an OS thread that owns a consumer and its transactional producer. A few records are taken from librdkafka ahead
+//! of their turn, and wait in the consumer; nothing else is queued between poll and produce.
 //!
 //! Invariants: an input offset is committed only in the transaction that holds its outputs; after a transaction that
 //! was not committed the input is rewound to where the group stands. The transactional id is taken up only as a member
@@ -199,10 +199,7 @@ impl Running {
         let mut now = steady_now();
         let ends = now + TURN;
         while now < ends && !self.is_full(now) && self.step(Duration::ZERO, now)? == Stepped::Took {
-            // Once for those that were taken from librdkafka together: they take less than a millisecond.
-            if !self.shard.consumer.has_more() {
-                now = steady_now();
-            }
+            now = steady_now();
         }
         Ok(())
     }
@@ -387,6 +384,7 @@ impl Running {
             }
         };
         self.shard.metrics.aborted(cause_of(&failure));
+        self.shard.pipeline.publish();
         tracing::warn!(shard = self.shard.number, inputs = self.batch.inputs(), %failure, "transaction given up; going back");
         if let Some(fault) = failure.record_fault() {
             match self.bisection.failed(self.batch.inputs(), culprit, fault) {
@@ -494,7 +492,10 @@ impl Running {
             Polled::Rebalance(rebalance) => self.rebalance(rebalance),
             Polled::Fault(fault) => Err(self.fault(fault)),
             Polled::Record(_) => {
-                std::thread::sleep(Duration::from_millis(50));
+                // Those that were taken with it are dropped at once, so that the group is served again soon.
+                if !self.shard.consumer.has_more() {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
                 Ok(())
             }
             Polled::Idle => Ok(()),

@@ -503,18 +503,18 @@ pub fn kafka_errors(code: &str) -> Counter {
 /// A counter of one thread, which shows what was added only once it is published: a counter that all threads share costs
 /// two writes that they contend for.
 #[derive(Debug)]
-pub struct Tally {
+pub struct LocalCounter {
     counter: Counter,
     held: u64,
 }
 
-impl From<Counter> for Tally {
+impl From<Counter> for LocalCounter {
     fn from(counter: Counter) -> Self {
-        Tally { counter, held: 0 }
+        LocalCounter { counter, held: 0 }
     }
 }
 
-impl Tally {
+impl LocalCounter {
     /// Counts.
     pub fn add(&mut self, count: u64) {
         self.held += count;
@@ -528,10 +528,17 @@ impl Tally {
     }
 }
 
+/// What a thread that ended counted is not lost.
+impl Drop for LocalCounter {
+    fn drop(&mut self) {
+        self.publish();
+    }
+}
+
 /// Decision counters by verdict and reason, registered as they are first used: two array look-ups on the hot path.
 #[derive(Default)]
 pub struct DecisionCounters {
-    counters: Vec<Option<Tally>>,
+    counters: Vec<Option<LocalCounter>>,
 }
 
 impl DecisionCounters {
@@ -548,7 +555,7 @@ impl DecisionCounters {
 
     /// Lets what was counted be seen.
     pub fn publish(&mut self) {
-        self.counters.iter_mut().flatten().for_each(Tally::publish);
+        self.counters.iter_mut().flatten().for_each(LocalCounter::publish);
     }
 }
 
@@ -588,6 +595,7 @@ mod tests {
             decisions.count(Verdict::Routed, Reason::Routed);
             decisions.publish();
             decisions.publish();
+            LocalCounter::from(events("t")).add(7);
             commit_seconds(Role::Router).record(0.003);
             attempts(Channel::Email, "smtp", AttemptOutcome::Retry).increment(3);
             consumer_lag("g", "t", 2).set(5.0);
@@ -595,6 +603,7 @@ mod tests {
         for line in [
             r#"notilog_decisions_total{verdict="SUPPRESSED",reason="quiet_hours"} 2"#,
             r#"notilog_decisions_total{verdict="ROUTED",reason="routed"} 1"#,
+            r#"notilog_events_total{topic="t"} 7"#,
             r#"notilog_commit_seconds_bucket{role="router",le="0.005"} 1"#,
             r#"notilog_commit_seconds_bucket{role="router",le="0.0025"} 0"#,
             r#"notilog_attempts_total{channel="email",provider="smtp",outcome="retry"} 3"#,

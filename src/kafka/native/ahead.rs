@@ -11,7 +11,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 
 use crate::kafka::record::TopicPartition;
 
-/// See the module. Not handed on, and read again by whoever reads there next: what was given is nobody's offset yet.
+/// See the module. What is left in the end is dropped, and nobody's offset was committed for it.
 pub(in crate::kafka) struct Ahead<C: ConsumerContext + 'static> {
     /// Given by `consumer`, and dropped before it.
     given: VecDeque<KafkaResult<BorrowedMessage<'static>>>,
@@ -23,16 +23,17 @@ impl<C: ConsumerContext + 'static> Ahead<C> {
         Ahead { given: VecDeque::new(), consumer: Arc::clone(consumer) }
     }
 
-    /// Polls the consumer once; false when it gave nothing.
-    pub(in crate::kafka) fn poll(&mut self, timeout: Duration) -> bool {
-        let Some(polled) = self.consumer.poll(timeout) else { return false };
+    /// Polls the consumer once; `None` when it gave nothing, else the bytes of the record's value.
+    pub(in crate::kafka) fn poll(&mut self, timeout: Duration) -> Option<usize> {
+        let polled = self.consumer.poll(timeout)?;
+        let size = polled.as_ref().ok().and_then(|message| message.payload()).map_or(0, <[u8]>::len);
         let kept = polled.map(|message| {
             // SAFETY: a message is bound to its consumer by its type alone, holds librdkafka's event, and lives until it is
             // dropped, which is before the consumer that is kept here.
             unsafe { std::mem::transmute::<BorrowedMessage<'_>, BorrowedMessage<'static>>(message) }
         });
         self.given.push_back(kept);
-        true
+        Some(size)
     }
 
     /// The next one, or what librdkafka said in its place.

@@ -8,8 +8,8 @@
 #![expect(
     unsafe_code,
     reason = "rust-rdkafka 0.39 has no call for ACLs, descriptions of topics, member ids, topic handles and batches, \
-              which librdkafka has; it lends a record for no longer than to the next poll, and panics on a header \
-              whose name is no text"
+              which librdkafka has; its records cannot be kept beside their consumer, and it panics on a header whose \
+              name is no text"
 )]
 
 pub(super) mod acl;

@@ -1,6 +1,9 @@
 //! Memory is asked for before it is read.
 
-#![expect(unsafe_code, reason = "the standard library's safe prefetch (core::hint) is not stable yet")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "the standard library's safe prefetch (core::hint) is not stable yet")
+)]
 
 use super::row::CACHE_LINE;
 

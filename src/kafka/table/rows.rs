@@ -397,6 +397,20 @@ mod tests {
     }
 
     #[test]
+    fn looking_ahead_neither_waits_nor_changes_anything() {
+        let rows = Rows::default();
+        rows.touch_all(&[b"before the first"]);
+        rows.put(b"ada", Some(b"one"), 0, 1, 1).unwrap();
+        rows.put(b"bob", None, 0, 2, 2).unwrap();
+        let locks: Vec<_> = rows.shards.iter().map(RwLock::write).collect();
+        rows.touch_all(&[b"ada", b"bob", b"nobody"]);
+        drop(locks);
+        rows.touch_all(&[b"ada", b"bob", b"nobody", b""]);
+        assert_eq!(found(&rows, b"ada"), Some((Some(b"one".to_vec()), 1)));
+        assert_eq!((found(&rows, b"bob"), found(&rows, b"nobody")), (Some((None, 2)), None));
+    }
+
+    #[test]
     fn an_erased_key_is_remembered_as_erased_and_its_value_is_nowhere_in_memory() {
         let rows = Rows::default();
         rows.put(b"k", Some(b"secret"), 0, 1, 1).unwrap();

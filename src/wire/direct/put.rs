@@ -9,18 +9,11 @@ impl Put<'_> {
     /// `int` and `long`: zig-zag, seven bits a byte, the lowest first. An enum's symbol is its number.
     pub(super) fn long(&mut self, value: i64) {
         let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
-        // Most are lengths and numbers of symbols.
-        if rest < 0x80 {
-            return self.0.push(rest as u8);
-        }
-        let (mut bytes, mut length) = ([0; 10], 0);
         while rest >= 0x80 {
-            bytes[length] = (rest & 0x7f) as u8 | 0x80;
+            self.0.push((rest & 0x7f) as u8 | 0x80);
             rest >>= 7;
-            length += 1;
         }
-        bytes[length] = rest as u8;
-        self.0.extend_from_slice(&bytes[..=length]);
+        self.0.push(rest as u8);
     }
 
     pub(super) fn text(&mut self, text: &str) {
