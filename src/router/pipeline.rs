@@ -284,9 +284,6 @@ impl Pipeline {
         occasion: &Occasion<'_, '_>,
         tier: &TierHeaders,
     ) -> Result<bool, Halt> {
-        let (rules, tenant) = (occasion.rules, occasion.event.tenant);
-        let suppressed = |channel, address: &str| rules.suppressions.contains(tenant, channel, address);
-        let at = Circumstances { suppressed: &suppressed, ..Circumstances::new(occasion.now, &rules.zones) };
         let mut buffer = std::mem::take(&mut self.preferences);
         for (index, user) in recipients(occasion.event) {
             let Ok(index) = u16::try_from(index) else { continue };
@@ -295,10 +292,7 @@ impl Pipeline {
             }
             self.key.set(occasion.event.tenant, user);
             let joined = Joined::look_up(&self.table, &self.key, &mut buffer, &mut self.records)?;
-            let recipient = joined.recipient(occasion.event.tenant, user, occasion.grace_until);
-            let mut conclusions = Conclusions::new();
-            decide_recipient(&Subject::of_event(occasion.event), occasion.category, recipient, &at, &mut conclusions);
-            arrange(&occasion.category.fallback, &mut conclusions);
+            let (conclusions, _) = conclude(occasion, user, &joined);
             if self.is_topic_missing(transaction, occasion, &conclusions) {
                 return Ok(true);
             }
@@ -339,19 +333,13 @@ impl Pipeline {
         self.key.set(occasion.event.tenant, user);
         let mut buffer = std::mem::take(&mut self.preferences);
         let joined = Joined::look_up(&self.table, &self.key, &mut buffer, &mut self.records)?;
-        let recipient = joined.recipient(occasion.event.tenant, user, occasion.grace_until);
-        let mut conclusions = Conclusions::new();
-        let (rules, tenant) = (occasion.rules, occasion.event.tenant);
-        let suppressed = |channel, address: &str| rules.suppressions.contains(tenant, channel, address);
-        let at = Circumstances { suppressed: &suppressed, ..Circumstances::new(occasion.now, &rules.zones) };
-        decide_recipient(&Subject::of_event(occasion.event), occasion.category, recipient, &at, &mut conclusions);
-        let chain = arrange(&occasion.category.fallback, &mut conclusions);
+        let (conclusions, chain) = conclude(occasion, user, &joined);
         if in_doubt && self.is_topic_missing(transaction, occasion, &conclusions) {
             return Ok(Told::TopicMissing);
         }
         let hash = |conclusion: &Conclusion<'_>| {
             let endpoint = conclusion.endpoint?;
-            Some(endpoint_hash(tenant, user, endpoint.channel.as_str(), endpoint.address))
+            Some(endpoint_hash(occasion.event.tenant, user, endpoint.channel.as_str(), endpoint.address))
         };
         let hashes = conclusions.iter().map(hash).collect();
         let answers = Answers { conclusions: &conclusions, hashes, chain };
@@ -634,6 +622,17 @@ impl Pipeline {
         let headers = joined_headers(&kept.collect::<Vec<_>>(), &own);
         Ok(Outputs::forward(transaction, topic, input.key, input.value, &headers)?)
     }
+}
+
+/// Decides for one recipient; what goes at once, and what stands by behind it.
+fn conclude<'j>(occasion: &Occasion<'_, '_>, user: &str, joined: &'j Joined<'_>) -> (Conclusions<'j>, Option<Chain>) {
+    let (rules, tenant) = (occasion.rules, occasion.event.tenant);
+    let suppressed = |channel, address: &str| rules.suppressions.contains(tenant, channel, address);
+    let at = Circumstances { suppressed: &suppressed, ..Circumstances::new(occasion.now, &rules.zones) };
+    let (recipient, mut conclusions) = (joined.recipient(tenant, user, occasion.grace_until), Conclusions::new());
+    decide_recipient(&Subject::of_event(occasion.event), occasion.category, recipient, &at, &mut conclusions);
+    let chain = arrange(&occasion.category.fallback, &mut conclusions);
+    (conclusions, chain)
 }
 
 fn decision_of<'e>(
