@@ -335,17 +335,25 @@ telemetry.listen = "127.0.0.1:0"
 
     /// Waits until someone writes to a topic.
     pub async fn wait_for_end_to_move(&self, topic: &str) {
+        assert!(self.end_moves_within(topic, PATIENCE).await, "nobody wrote to {topic}");
+    }
+
+    /// Waits until someone writes to a topic, but no longer than that; whether someone did.
+    pub async fn end_moves_within(&self, topic: &str, patience: Duration) -> bool {
         let (kafka, topic) = (self.config.kafka.clone(), topic.to_owned());
         tokio::task::spawn_blocking(move || {
             let ends = || notilog::kafka::reader::ends(&kafka, &topic).unwrap();
-            let (before, deadline) = (ends(), Instant::now() + PATIENCE);
+            let (before, deadline) = (ends(), Instant::now() + patience);
             while ends() == before {
-                assert!(Instant::now() < deadline, "nobody wrote to {topic}");
+                if Instant::now() >= deadline {
+                    return false;
+                }
                 std::thread::sleep(Duration::from_millis(10));
             }
+            true
         })
         .await
-        .unwrap();
+        .unwrap()
     }
 
     /// What the programs of this world logged.
