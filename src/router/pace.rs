@@ -2,10 +2,12 @@
 //!
 //! Where input is scarce, a transaction is committed as soon as nothing more is there to be read; under load, when it is
 //! as old as the commit interval. In between, a commit is put off for as long as the last one took: so transactions grow
-//! with the load by themselves, and commits for want of input take at most half of the time.
+//! with the load by themselves, and commits take at most half of the time. Where they take longer than the interval,
+//! transactions get older than that.
 //!
 //! Invariants: an open transaction is never left alone beyond the interval (and what is left of a poll's last
-//! millisecond); one that is younger is never committed for want of input within the rest after the last commit.
+//! millisecond), or the time that the last commit took, where that is longer, up to a few intervals; one that is younger is
+//! never committed for want of input within the rest after the last commit.
 //!
 //! Pure: the shard tells when things happened, this says when to do what.
 
@@ -25,6 +27,11 @@ const STEP: Duration = Duration::from_micros(4);
 
 /// About one in so many transactions may begin too early: what it waits for is longer than what the others save.
 const SELDOM: u32 = 256;
+
+/// However long commits take, a transaction gets at most so many intervals old, and not older than this if the interval is
+/// shorter: the broker gives one up after a while.
+const MOST_INTERVALS: u32 = 4;
+const MOST: Duration = Duration::from_secs(1);
 
 /// See the module's words.
 #[derive(Debug)]
@@ -48,7 +55,7 @@ pub struct Commit {
 }
 
 impl Pace {
-    /// A transaction is committed at the latest `interval` after it was opened.
+    /// A transaction is committed `interval` after it was opened, or a little later where commits take longer.
     pub fn new(interval: Duration) -> Self {
         Pace { interval, last: None, settling: FIRST_SETTLING }
     }
@@ -69,13 +76,20 @@ impl Pace {
 
     /// Whether a transaction that was opened then is as old as it may become.
     pub fn is_over(&self, opened: Instant, now: Instant) -> bool {
-        now >= opened + self.interval
+        now >= opened + self.most()
+    }
+
+    /// How old a transaction may become: as old as the last commit took, so that at least half of the time is left for
+    /// routing where a commit takes longer than the interval.
+    fn most(&self) -> Duration {
+        let took = self.last.map_or(Duration::ZERO, |last| last.ended - last.began);
+        took.min(self.interval * MOST_INTERVALS).min(MOST).max(self.interval)
     }
 
     /// From when on a transaction that was opened then is committed for want of input.
     pub fn rested(&self, opened: Instant) -> Instant {
         let rest = self.last.map_or(opened, |last| last.ended + (last.ended - last.began));
-        rest.clamp(opened, opened + self.interval)
+        rest.clamp(opened, opened + self.most())
     }
 
     /// How long is still to be waited before a transaction is opened: so long the markers of the one before are given.
@@ -114,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_commit_puts_the_next_one_off_but_not_beyond_the_interval() {
+    fn a_slow_commit_puts_the_next_one_off_but_not_for_ever() {
         let (mut pace, now) = (Pace::new(100 * MS), steady_now());
         pace.committed(commit(now, 40 * MS, false, false));
         let ended = now + 40 * MS;
@@ -122,8 +136,21 @@ mod tests {
         assert_eq!(pace.rested(ended + 50 * MS), ended + 50 * MS, "it has rested by then");
         pace.committed(commit(now, 4_000 * MS, false, false));
         let opened = now + 4_001 * MS;
-        assert_eq!(pace.rested(opened), opened + 100 * MS);
-        assert!(pace.is_over(opened, opened + 100 * MS) && !pace.is_over(opened, opened + 99 * MS));
+        assert_eq!(pace.rested(opened), opened + 400 * MS);
+        assert!(pace.is_over(opened, opened + 400 * MS) && !pace.is_over(opened, opened + 399 * MS));
+    }
+
+    #[test]
+    fn a_transaction_gets_as_old_as_the_interval_or_as_the_last_commit_took() {
+        let now = steady_now();
+        for (interval, took, most) in
+            [(20, 5, 20), (20, 20, 20), (5, 13, 13), (5, 60, 20), (500, 4_000, 1_000), (3_000, 4_000, 3_000)]
+        {
+            let mut pace = Pace::new(interval * MS);
+            assert!(pace.is_over(now, now + interval * MS) && !pace.is_over(now, now + (interval - 1) * MS));
+            pace.committed(commit(now, took * MS, false, true));
+            assert!(pace.is_over(now, now + most * MS) && !pace.is_over(now, now + (most - 1) * MS), "{interval}");
+        }
     }
 
     #[test]
@@ -152,7 +179,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever commits took, one for want of input falls neither into the rest nor behind the interval.
+        /// Whatever commits took, one for want of input falls neither into the rest nor behind a few intervals, and not
+        /// behind the first where commits are quicker.
         #[test]
         fn commits_are_bounded_from_both_sides(
             interval in 1u64..200,
@@ -169,7 +197,7 @@ mod tests {
                 prop_assert!(settles <= SETTLING.1 && pace.settles(ended + settles).is_zero());
                 let opened = ended + micros(gap);
                 let rested = pace.rested(opened);
-                prop_assert!(opened <= rested && rested <= opened + interval);
+                prop_assert!(opened <= rested && rested <= opened + interval.max(micros(took)).min(interval * 4));
                 prop_assert!(rested >= ended + micros(took) || pace.is_over(opened, rested));
                 now = rested;
             }
