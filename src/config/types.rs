@@ -97,7 +97,7 @@ pub struct Router {
     pub static_membership: bool,
     /// Threads, each with its own consumer and transactional producer.
     pub shards: usize,
-    /// A transaction is committed at the latest after this, or after as long as a commit takes, and sooner where input is
+    /// A transaction is committed at the latest after this, or after as long as the last commit took, and sooner where input is
     /// scarce.
     pub commit_interval: Delay,
     /// A transaction holds at most this many input records.

@@ -2,8 +2,8 @@
 //!
 //! Where input is scarce, a transaction is committed as soon as nothing more is there to be read; under load, when it is
 //! as old as the commit interval. In between, a commit is put off for as long as the last one took: so transactions grow
-//! with the load by themselves, and commits take at most half of the time. Where they take longer than the interval,
-//! transactions get older than that.
+//! with the load by themselves. Where commits take longer than the interval, transactions may get as old as that, up to a few
+//! intervals: so far, commits take at most half of the time.
 //!
 //! Invariants: an open transaction is never left alone beyond the interval (and what is left of a poll's last
 //! millisecond), or the time that the last commit took, where that is longer, up to a few intervals; one that is younger is
@@ -38,6 +38,8 @@ const MOST: Duration = Duration::from_secs(1);
 pub struct Pace {
     interval: Duration,
     last: Option<Commit>,
+    /// How old a transaction may become; asked for with each record, and known since the last commit.
+    most: Duration,
     settling: Duration,
 }
 
@@ -54,10 +56,16 @@ pub struct Commit {
     pub full: bool,
 }
 
+impl Commit {
+    fn took(&self) -> Duration {
+        self.ended - self.began
+    }
+}
+
 impl Pace {
     /// A transaction is committed `interval` after it was opened, or a little later where commits take longer.
     pub fn new(interval: Duration) -> Self {
-        Pace { interval, last: None, settling: FIRST_SETTLING }
+        Pace { interval, last: None, most: interval, settling: FIRST_SETTLING }
     }
 
     /// Notes a commit.
@@ -71,25 +79,20 @@ impl Pace {
             };
             self.settling = settling.clamp(least, most);
         }
+        // At least half of the time is left for routing where a commit takes longer than the interval.
+        self.most = commit.took().min(self.interval * MOST_INTERVALS).min(MOST).max(self.interval);
         self.last = Some(commit);
     }
 
     /// Whether a transaction that was opened then is as old as it may become.
     pub fn is_over(&self, opened: Instant, now: Instant) -> bool {
-        now >= opened + self.most()
-    }
-
-    /// How old a transaction may become: as old as the last commit took, so that at least half of the time is left for
-    /// routing where a commit takes longer than the interval.
-    fn most(&self) -> Duration {
-        let took = self.last.map_or(Duration::ZERO, |last| last.ended - last.began);
-        took.min(self.interval * MOST_INTERVALS).min(MOST).max(self.interval)
+        now >= opened + self.most
     }
 
     /// From when on a transaction that was opened then is committed for want of input.
     pub fn rested(&self, opened: Instant) -> Instant {
-        let rest = self.last.map_or(opened, |last| last.ended + (last.ended - last.began));
-        rest.clamp(opened, opened + self.most())
+        let rest = self.last.map_or(opened, |last| last.ended + last.took());
+        rest.clamp(opened, opened + self.most)
     }
 
     /// How long is still to be waited before a transaction is opened: so long the markers of the one before are given.
