@@ -1,13 +1,19 @@
 //! Memory for rows: chunks that are only appended to, so that a row costs no allocation of its own. Counts what is
 //! dead and names the chunk that is most worth clearing; who clears it is `shard.rs`.
 
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use super::block::Piece;
 use super::prefetch::prefetch;
 use super::row::{ALIGN, CACHE_LINE, Laid, Row, bury};
 
 /// Bits of a location that say where in its chunk a row begins, in units of [`ALIGN`].
 const PLACE_BITS: u32 = 14;
 /// Chunks that hold more than one row are at most so large: what [`PLACE_BITS`] reach.
-const MAX_CHUNK: usize = ALIGN << PLACE_BITS;
+pub(super) const MAX_CHUNK: usize = ALIGN << PLACE_BITS;
 const MIN_CHUNK: usize = 2 << 10;
 /// Chunks that locations can name.
 const MAX_CHUNKS: usize = 1 << (u32::BITS - PLACE_BITS);
@@ -52,10 +58,51 @@ impl Location {
 #[error("the table outgrew what one process can index")]
 pub struct Full;
 
-#[derive(Default)]
+/// The bytes of a chunk.
+pub(super) enum Bytes {
+    /// In memory of its own.
+    Own(Vec<u8>),
+    /// Where a snapshot is mapped: not to be written to.
+    Mapped(Arc<Mmap>, Range<u32>),
+}
+
+impl Bytes {
+    fn capacity(&self) -> usize {
+        match self {
+            Bytes::Own(bytes) => bytes.capacity(),
+            Bytes::Mapped(_, range) => range.len(),
+        }
+    }
+
+    /// To be written to.
+    fn own(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            Bytes::Own(bytes) => Some(bytes),
+            Bytes::Mapped(..) => None,
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Own(bytes) => bytes,
+            Bytes::Mapped(block, range) => &block[range.start as usize..range.end as usize],
+        }
+    }
+}
+
 struct Chunk {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     dead: usize,
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Chunk { bytes: Bytes::Own(Vec::new()), dead: 0 }
+    }
 }
 
 /// See the module.
@@ -77,34 +124,38 @@ impl Arena {
     /// # Errors
     /// [`Full`], and nothing was added.
     pub(super) fn add(&mut self, row: &Row<'_>) -> Result<Location, Full> {
-        self.has_room()?;
+        self.has_room_for(1)?;
         Ok(self.append(row))
     }
 
-    /// Adds a row as it lies elsewhere.
+    /// Takes pieces of a block in whole as chunks, and returns their numbers: their rows stay where they are.
     ///
     /// # Errors
     /// [`Full`], and nothing was added.
-    pub(super) fn add_laid(&mut self, row: &[u8]) -> Result<Location, Full> {
-        self.has_room()?;
-        Ok(self.append_as(row.len(), |bytes| bytes.extend_from_slice(row)))
+    pub(super) fn adopt(&mut self, block: &Arc<Mmap>, pieces: &[Piece]) -> Result<Vec<usize>, Full> {
+        self.has_room_for(pieces.len())?;
+        let adopt = |piece: &Piece| {
+            let bytes = Bytes::Mapped(Arc::clone(block), piece.range.clone());
+            self.live += bytes.len() - piece.dead;
+            self.dead += piece.dead;
+            self.hold(Chunk { bytes, dead: piece.dead })
+        };
+        Ok(pieces.iter().map(adopt).collect())
     }
 
-    fn has_room(&self) -> Result<(), Full> {
-        if self.chunks.len() - self.free.len() >= MAX_CHUNKS - RESERVE { Err(Full) } else { Ok(()) }
+    fn has_room_for(&self, chunks: usize) -> Result<(), Full> {
+        if self.chunks.len() - self.free.len() + chunks > MAX_CHUNKS - RESERVE { Err(Full) } else { Ok(()) }
     }
 
     /// As [`Arena::add`], from the reserve; for moving a row out of a chunk that is then released.
     pub(super) fn append(&mut self, row: &Row<'_>) -> Location {
-        self.append_as(row.laid(), |bytes| row.lay(bytes))
-    }
-
-    fn append_as(&mut self, length: usize, lay: impl FnOnce(&mut Vec<u8>)) -> Location {
+        let length = row.laid();
         self.live += length;
         let chunk = self.room(length);
-        let bytes = &mut self.chunks[chunk].bytes;
-        let at = bytes.len();
-        lay(bytes);
+        let at = self.chunks[chunk].bytes.len();
+        if let Some(bytes) = self.chunks[chunk].bytes.own() {
+            row.lay(bytes);
+        }
         Location::new(chunk, at)
     }
 
@@ -130,7 +181,11 @@ impl Arena {
     }
 
     fn allocate(&mut self, size: usize) -> usize {
-        let chunk = Chunk { bytes: Vec::with_capacity(size), dead: 0 };
+        self.hold(Chunk { bytes: Bytes::Own(Vec::with_capacity(size)), dead: 0 })
+    }
+
+    /// Gives a chunk a slot.
+    fn hold(&mut self, chunk: Chunk) -> usize {
         self.allocated += chunk.bytes.capacity() + PER_ALLOCATION;
         match self.free.pop() {
             Some(slot) => {
@@ -169,23 +224,28 @@ impl Arena {
             .unwrap_or_default()
     }
 
-    /// Puts a row where another lies that takes exactly as many bytes; false when it does not, and nothing changed.
+    /// Puts a row where another lies that takes exactly as many bytes; false when it does not, or may not be written to, and
+    /// nothing changed.
     pub(super) fn overwrite(&mut self, location: Location, row: &Row<'_>, scratch: &mut Vec<u8>) -> bool {
         let length = row.laid();
         if self.get(location).is_none_or(|old| old.length != length) {
             return false;
         }
+        let Some(bytes) = self.chunks[location.chunk()].bytes.own() else { return false };
         scratch.clear();
         row.lay(scratch);
         let at = location.at();
-        self.chunks[location.chunk()].bytes[at..at + length].copy_from_slice(scratch);
+        bytes[at..at + length].copy_from_slice(scratch);
         true
     }
 
-    /// Buries the row at a location.
+    /// Buries the row at a location. One that is mapped stays as it is until its chunk is cleared, and nobody finds it.
     pub(super) fn bury(&mut self, location: Location) {
         let Some(chunk) = self.chunks.get_mut(location.chunk()) else { return };
-        let buried = chunk.bytes.get_mut(location.at()..).map_or(0, bury);
+        let buried = match &mut chunk.bytes {
+            Bytes::Own(bytes) => bytes.get_mut(location.at()..).map_or(0, bury),
+            mapped @ Bytes::Mapped(..) => mapped.get(location.at()..).and_then(Row::at).map_or(0, |laid| laid.length),
+        };
         chunk.dead += buried;
         self.dead += buried;
         self.live -= buried;
@@ -204,8 +264,14 @@ impl Arena {
         closed.max_by_key(|(_, chunk)| chunk.dead).filter(|(_, chunk)| chunk.dead > 0).map(|(slot, _)| slot)
     }
 
+    /// The next chunk that is mapped, from this slot on.
+    pub(super) fn mapped(&self, from: usize) -> Option<usize> {
+        let is_mapped = |slot: &usize| matches!(self.chunks[*slot].bytes, Bytes::Mapped(..));
+        (from..self.chunks.len()).find(is_mapped)
+    }
+
     /// Takes a closed chunk out, to be cleared; its slot stays taken until it is released.
-    pub(super) fn take(&mut self, slot: usize) -> Vec<u8> {
+    pub(super) fn take(&mut self, slot: usize) -> Bytes {
         let chunk = std::mem::take(&mut self.chunks[slot]);
         self.allocated -= chunk.bytes.capacity() + PER_ALLOCATION;
         self.dead -= chunk.dead;
@@ -227,6 +293,11 @@ impl Arena {
     }
 
     #[cfg(test)]
+    pub(super) fn mapped_chunks(&self) -> usize {
+        self.chunks.iter().filter(|chunk| matches!(chunk.bytes, Bytes::Mapped(..))).count()
+    }
+
+    #[cfg(test)]
     pub(super) fn contains(&self, bytes: &[u8]) -> bool {
         self.chunks.iter().any(|chunk| chunk.bytes.windows(bytes.len()).any(|window| window == bytes))
     }
@@ -240,11 +311,11 @@ fn has_its_own(length: usize, size: usize, chunks: usize) -> bool {
     length > size || (is_cheaper && (chunks < MAX_CHUNKS / 2 || length > size / 4))
 }
 
-/// Calls `each` with where it begins, what it says and its bytes, for every row of a chunk, dead ones included.
-pub(super) fn for_each_in(chunk: &[u8], mut each: impl FnMut(usize, Laid<'_>, &[u8])) {
+/// Calls `each` with where it begins and what it says, for every row of a chunk, dead ones included.
+pub(super) fn for_each_in(chunk: &[u8], mut each: impl FnMut(usize, Laid<'_>)) {
     let mut at = 0;
     while let Some(laid) = Row::at(&chunk[at..]) {
-        each(at, laid, &chunk[at..at + laid.length]);
+        each(at, laid);
         at += laid.length;
     }
 }

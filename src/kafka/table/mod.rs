@@ -6,7 +6,7 @@
 //!
 //! | file | is |
 //! |---|---|
-//! | `row`, `arena`, `hashing`, `prefetch`, `shard`, `rows` | the rows in memory; know no Kafka |
+//! | `row`, `arena`, `block`, `hashing`, `prefetch`, `shard`, `rows` | the rows in memory; know no Kafka |
 //! | `reader` | the thread that reads the topic |
 //! | `watch` | asks where the log ends and whether partitions were added |
 //! | `facts` | what the cluster says of the topic: settings, identity |
@@ -21,6 +21,7 @@
 //! A table may hold a part of its topic only: the partitions that its owners want, from when they are restored.
 
 mod arena;
+mod block;
 mod ends;
 mod facts;
 mod hashing;

@@ -7,9 +7,6 @@
 /// Rows begin at multiples of so many bytes.
 pub(super) const ALIGN: usize = 4;
 
-/// No row takes fewer bytes.
-pub(super) const SMALLEST: usize = 20;
-
 /// What one look brings into the processor's cache.
 pub(super) const CACHE_LINE: usize = 64;
 

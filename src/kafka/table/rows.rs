@@ -9,13 +9,15 @@ use std::hint::black_box;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::{RwLock, RwLockWriteGuard};
+use memmap2::Mmap;
+use parking_lot::RwLock;
 use rayon::prelude::*;
 
 use super::Entry;
 use super::arena::Full;
+use super::block::{Block, Unput};
 use super::hashing::Hashing;
-use super::row::{CACHE_LINE, Row, SMALLEST};
+use super::row::{CACHE_LINE, Row};
 pub(super) use super::shard::SHARDS;
 use super::shard::{Change, LOCKS, Shards, shard_of};
 
@@ -121,60 +123,39 @@ impl Rows {
         (tally, put)
     }
 
-    /// Takes all rows of a block, about so many, as [`Rows::put`] takes each; but those that `keep` does not
-    /// want. Quick where they are those of one shard, laid down by a table that hashes as this one. Tells how many rows the
-    /// block held, wanted or not.
+    /// Takes all rows of a block as [`Rows::put`] takes each; but those that `keep` does not want. Quick where they are those of
+    /// one shard that is empty, laid down by a table that hashes as this one: then they stay where they are, until
+    /// [`Rows::move_in`]. Tells how many rows the block held, wanted or not.
     ///
     /// # Errors
-    /// [`Unput`]; those before were taken.
+    /// [`Unput`]; some were taken.
     pub(super) fn put_block<E>(
         &self,
-        mut block: &[u8],
-        about: usize,
+        block: Mmap,
         keep: impl Fn(&Row<'_>) -> Result<bool, E>,
     ) -> Result<usize, Unput<E>> {
         let hashing = self.hashing();
-        let mut open: Option<(usize, RwLockWriteGuard<'_, Shards>)> = None;
-        let (mut tally, mut rows, mut put) = (Tally::default(), 0, Ok(()));
-        while put.is_ok() && !block.is_empty() {
-            let Some(laid) = Row::at(block).filter(|laid| !laid.dead) else {
-                put = Err(Unput::NoRow);
-                break;
-            };
-            let (bytes, rest) = block.split_at(laid.length);
-            block = rest;
-            rows += 1;
-            match keep(&laid.row) {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(why) => {
-                    put = Err(Unput::Refused(why));
-                    break;
-                }
-            }
-            let hash = hashing.of(laid.row.key);
-            let at = shard_of(hash) % LOCKS;
-            let (_, shards) = match &mut open {
-                Some(open) if open.0 == at => open,
-                other => {
-                    let is_first = other.is_none();
-                    // In this order: who holds two locks may wait for one who holds two.
-                    *other = None;
-                    let opened = other.insert((at, self.shards[at].write()));
-                    if is_first {
-                        opened.1.expect(hashing, shard_of(hash), about.min(block.len() / SMALLEST + 1));
-                    }
-                    opened
-                }
-            };
-            match shards.put_laid(hashing, hash, &laid, bytes) {
-                Ok(change) => tally = tally.and(change, &laid.row),
-                Err(Full) => put = Err(Unput::Full),
+        let block = Block::of(block, hashing, keep)?;
+        let Some(first) = block.places.first() else { return Ok(block.rows) };
+        let shard = shard_of(first.hash);
+        let adopted = self.behind(shard).write().adopt(hashing, shard, &block);
+        if adopted.map_err(|Full| Unput::Full)? {
+            self.count(Tally { added: block.places.len(), raw: block.raw });
+        } else {
+            let mut rows = block.places.iter().filter_map(|place| block.row(*place));
+            rows.try_for_each(|row| self.put_row(&row)).map_err(|Full| Unput::Full)?;
+        }
+        Ok(block.rows)
+    }
+
+    /// Moves rows that lie in a snapshot into memory of their own, a few at a time, until none is left or `is_over`.
+    pub(super) fn move_in(&self, is_over: impl Fn() -> bool) {
+        for shards in &self.shards {
+            let mut slot = Some(0);
+            while let Some(from) = slot.filter(|_| !is_over()) {
+                slot = shards.write().move_in(self.hashing(), from);
             }
         }
-        drop(open);
-        self.count(tally);
-        put.map(|()| rows)
     }
 
     /// Hashes by this seed from now on, if nothing was hashed yet. Keys spread alike in every table with one seed.
@@ -291,7 +272,7 @@ impl Rows {
 }
 
 /// Of so many rows few shards hold more than this: keys are spread by chance.
-pub(super) fn of_a_shard(rows: u64) -> usize {
+fn of_a_shard(rows: u64) -> usize {
     let mean = usize::try_from(rows).unwrap_or(0) / SHARDS;
     mean + mean / 16
 }
@@ -330,17 +311,6 @@ impl ByLock {
     }
 }
 
-/// Why a block was not taken whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unput<E> {
-    /// See [`Full`].
-    Full,
-    /// Something in it is no row.
-    NoRow,
-    /// One of its rows cannot be.
-    Refused(E),
-}
-
 /// What records did to the table's size.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
@@ -372,6 +342,7 @@ impl Tally {
 mod tests {
     use std::collections::HashMap;
 
+    use memmap2::MmapMut;
     use proptest::prelude::*;
 
     use super::*;
@@ -534,12 +505,14 @@ mod tests {
             }
         }
 
-        /// Blocks of a table that hashes alike or otherwise, over rows that are there, older and newer ones.
+        /// Blocks of a table that hashes alike or otherwise, over rows that are there and under rows that come, older and newer
+        /// ones; before they are moved into memory of their own and after.
         #[test]
         fn a_block_does_what_its_rows_would_do_one_by_one(
             there in proptest::collection::vec((0u8..60, proptest::option::of(0usize..300), 0i64..50), 0..60),
             laid in proptest::collection::vec((0u8..60, proptest::option::of(0usize..300), 0i64..50), 1..200),
-            alike: bool,
+            then in proptest::collection::vec((0u8..60, proptest::option::of(0usize..300), 0i64..50), 0..60),
+            (alike, fresh) in any::<(bool, bool)>(),
         ) {
             let (source, one_by_one, by_blocks) = (Rows::default(), Rows::default(), Rows::default());
             if alike {
@@ -550,13 +523,16 @@ mod tests {
                 rows.put(&[key], value.as_deref(), i32::from(key % 3), offset, offset).unwrap();
             };
             laid.iter().for_each(|row| put(&source, *row));
+            let there = if fresh { &[] } else { there.as_slice() };
             there.iter().for_each(|row| { put(&one_by_one, *row); put(&by_blocks, *row); });
             let wanted = |row: &Row<'_>| row.partition != 2;
             let keep = |row: &Row<'_>| Ok::<_, ()>(wanted(row));
             for shard in 0..SHARDS {
                 let mut block = Vec::new();
                 let rows = source.lay_shard(shard, &mut block);
-                prop_assert_eq!(by_blocks.put_block(&block, rows, keep), Ok(rows));
+                if rows > 0 {
+                    prop_assert_eq!(by_blocks.put_block(mapped(&block), keep), Ok(rows));
+                }
                 let mut rest = block.as_slice();
                 while let Some(laid) = Row::at(rest) {
                     if wanted(&laid.row) {
@@ -565,14 +541,113 @@ mod tests {
                     rest = &rest[laid.length..];
                 }
             }
-            prop_assert_eq!((by_blocks.rows(), by_blocks.raw_bytes()), (one_by_one.rows(), one_by_one.raw_bytes()));
-            for key in 0..60 {
-                prop_assert_eq!(found(&by_blocks, &[key]), found(&one_by_one, &[key]));
+            then.iter().for_each(|row| { put(&one_by_one, *row); put(&by_blocks, *row); });
+            for moved in [false, true] {
+                if moved {
+                    by_blocks.move_in(|| false);
+                }
+                let sizes = |rows: &Rows| (rows.rows(), rows.raw_bytes());
+                prop_assert_eq!(sizes(&by_blocks), sizes(&one_by_one));
+                for key in 0..60 {
+                    prop_assert_eq!(found(&by_blocks, &[key]), found(&one_by_one, &[key]));
+                }
             }
             // What was erased is counted too, in whichever way it came.
             let forgotten = |rows: &Rows| (0..SHARDS).map(|shard| rows.forget_erased(shard, 40)).sum::<usize>();
             prop_assert_eq!(forgotten(&by_blocks), forgotten(&one_by_one));
         }
+    }
+
+    fn mapped(block: &[u8]) -> Mmap {
+        let mut map = MmapMut::map_anon(block.len()).unwrap();
+        map.copy_from_slice(block);
+        map.make_read_only().unwrap()
+    }
+
+    /// Rows of many lengths, some longer than a chunk, as a table lays them down.
+    fn laid_down() -> (Rows, Vec<Vec<u8>>) {
+        let rows = Rows::default();
+        let values: Vec<_> = (0..1_000u32).map(|n| n.to_le_bytes().repeat((n * n % 20_000) as usize)).collect();
+        for (n, value) in (0u32..).zip(&values) {
+            rows.put(&n.to_be_bytes(), Some(value), 0, n.into(), 0).unwrap();
+        }
+        (rows, values)
+    }
+
+    fn adopted(source: &Rows) -> Rows {
+        let rows = Rows::default();
+        rows.adopt(source.seed());
+        for shard in 0..SHARDS {
+            let mut block = Vec::new();
+            if source.lay_shard(shard, &mut block) > 0 {
+                rows.put_block(mapped(&block), |_| Ok::<_, ()>(true)).unwrap();
+            }
+        }
+        rows
+    }
+
+    fn mapped_chunks(rows: &Rows) -> usize {
+        rows.shards.iter().map(|shards| shards.read().mapped_chunks()).sum()
+    }
+
+    #[test]
+    fn rows_stay_where_they_are_mapped_until_they_are_moved_in_and_nothing_is_mapped_then() {
+        let (source, values) = laid_down();
+        let rows = adopted(&source);
+        let before = mapped_chunks(&rows);
+        assert!(before > SHARDS, "only {before} pieces");
+        for moved in [false, true] {
+            if moved {
+                rows.move_in(|| false);
+                assert_eq!(mapped_chunks(&rows), 0);
+            }
+            for (n, value) in (0u32..).zip(&values) {
+                assert_eq!(found(&rows, &n.to_be_bytes()), Some((Some(value.clone()), n.into())), "{n}");
+            }
+            let bound = (rows.raw_bytes() + 48 * rows.rows()) * 11 / 10 + (512 << 10);
+            assert!(rows.memory() <= bound, "{} is more than {bound}", rows.memory());
+        }
+    }
+
+    #[test]
+    fn rows_that_are_mapped_are_replaced_erased_and_cleared_as_others_are() {
+        let (source, values) = laid_down();
+        let rows = adopted(&source);
+        let before = mapped_chunks(&rows);
+        for n in (0u32..).take(values.len()).filter(|n| n % 3 > 0) {
+            let value = (n % 3 == 1).then_some(b"new".as_slice());
+            rows.put(&n.to_be_bytes(), value, 0, 10_000 + i64::from(n), 0).unwrap();
+        }
+        assert!(mapped_chunks(&rows) < before / 2, "{} of {before} are still mapped", mapped_chunks(&rows));
+        for _ in 0..2 {
+            for (n, value) in (0u32..).zip(&values) {
+                let (value, offset) = match n % 3 {
+                    0 => (Some(value.clone()), n.into()),
+                    1 => (Some(b"new".to_vec()), 10_000 + i64::from(n)),
+                    _ => (None, 10_000 + i64::from(n)),
+                };
+                assert_eq!(found(&rows, &n.to_be_bytes()), Some((value, offset)), "{n}");
+            }
+            rows.move_in(|| false);
+        }
+        let (key, erased) = (995u32, &values[995]);
+        assert!(!rows.lock_of(rows.hashing().of(&key.to_be_bytes())).read().contains(&erased[..60]));
+    }
+
+    #[test]
+    fn what_is_no_row_is_not_taken_and_changes_nothing() {
+        let mut block = Vec::new();
+        let source = Rows::default();
+        source.put(b"k", Some(b"value"), 0, 1, 1).unwrap();
+        (0..SHARDS).for_each(|shard| _ = source.lay_shard(shard, &mut block));
+        let rows = Rows::default();
+        let cut = mapped(&block[..block.len() - 1]);
+        assert_eq!(rows.put_block(cut, |_| Ok::<_, ()>(true)), Err(Unput::NoRow));
+        assert_eq!(
+            rows.put_block(mapped(&block), |_| Err("no such partition")),
+            Err(Unput::Refused("no such partition"))
+        );
+        assert_eq!((rows.rows(), rows.raw_bytes(), mapped_chunks(&rows)), (0, 0, 0));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::hint::black_box;
 use hashbrown::HashTable;
 
 use super::arena::{Arena, Full, Location, for_each_in};
+use super::block::Block;
 use super::hashing::Hashing;
-use super::row::{Laid, Row};
+use super::row::Row;
 
 /// Rows lie in one of so many; a power of two.
 pub(super) const SHARDS: usize = 256;
@@ -72,24 +73,24 @@ impl Shards {
         Ok(Change::Replaced { raw })
     }
 
-    /// As [`Shards::put`], with the row as it lies elsewhere.
+    /// Takes all rows of a block, which stay where they are, if they are of one shard that has none yet; false when they are
+    /// not, and nothing changed.
     ///
     /// # Errors
     /// [`Full`], and nothing changed.
-    pub(super) fn put_laid(
-        &mut self,
-        hashing: &Hashing,
-        hash: u64,
-        laid: &Laid<'_>,
-        bytes: &[u8],
-    ) -> Result<Change, Full> {
-        let (arena, shard) = (&mut self.arena, &mut self.shards[within(shard_of(hash))]);
-        if shard.index.find(hash, |at| has_key(arena, *at, laid.row.key)).is_some() {
-            return self.put(hashing, hash, &laid.row);
+    pub(super) fn adopt(&mut self, hashing: &Hashing, shard: usize, block: &Block) -> Result<bool, Full> {
+        let (arena, of) = (&mut self.arena, &mut self.shards[within(shard)]);
+        if !of.index.is_empty() || block.places.iter().any(|place| shard_of(place.hash) != shard) {
+            return Ok(false);
         }
-        let location = arena.add_laid(bytes)?;
-        shard.add(arena, hashing, hash, location, &laid.row);
-        Ok(Change::Added)
+        let chunks = arena.adopt(&block.bytes, &block.pieces)?;
+        of.index.reserve(block.places.len(), |at| hash_at(arena, *at, hashing));
+        for place in &block.places {
+            let location = Location::new(chunks[place.piece as usize], place.at as usize);
+            of.index.insert_unique(place.hash, location, |at| hash_at(arena, *at, hashing));
+        }
+        of.erased += block.erased;
+        Ok(true)
     }
 
     /// Makes room for so many rows more in one of them: an index that grows is made anew, and reads every row for it.
@@ -161,19 +162,31 @@ impl Shards {
     /// Moves the rows of one chunk elsewhere; false when few enough bytes are dead.
     pub(super) fn clear_one(&mut self, hashing: &Hashing) -> bool {
         let Some(slot) = self.arena.to_clear() else { return false };
+        self.move_out(hashing, slot);
+        true
+    }
+
+    /// Moves the rows of one mapped chunk, the next from `slot` on, into memory of their own; returns its slot.
+    pub(super) fn move_in(&mut self, hashing: &Hashing, slot: usize) -> Option<usize> {
+        let slot = self.arena.mapped(slot)?;
+        self.move_out(hashing, slot);
+        Some(slot)
+    }
+
+    fn move_out(&mut self, hashing: &Hashing, slot: usize) {
         let (shards, arena) = (&mut self.shards, &mut self.arena);
         let chunk = arena.take(slot);
-        for_each_in(&chunk, |at, laid, _| {
+        for_each_in(&chunk, |at, laid| {
             if laid.dead {
                 return;
             }
             let (old, hash) = (Location::new(slot, at), hashing.of(laid.row.key));
+            // One that is dead where it is mapped is not in the index.
             if let Some(entry) = shards[within(shard_of(hash))].index.find_mut(hash, |location| *location == old) {
                 *entry = arena.append(&laid.row);
             }
         });
         arena.release(slot);
-        true
     }
 
     /// Adds the bytes of every row of one of them to `out`; returns how many rows.
@@ -189,6 +202,12 @@ impl Shards {
     #[cfg(test)]
     pub(super) fn contains(&self, bytes: &[u8]) -> bool {
         self.arena.contains(bytes)
+    }
+
+    /// Chunks that lie in a snapshot.
+    #[cfg(test)]
+    pub(super) fn mapped_chunks(&self) -> usize {
+        self.arena.mapped_chunks()
     }
 
     /// Bytes of memory, indexes and slack included.

@@ -83,6 +83,28 @@ async fn a_restart_reads_only_what_came_after_the_snapshot_erases_included() {
     stop(guard).await;
 }
 
+/// An erased value must not outlive the file's replacement in a file that is deleted and still mapped.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_snapshot_that_a_table_began_with_is_let_go_of_and_the_table_is_the_same() {
+    let mut kept = Kept::new("let-go", &[]).await;
+    let producer = kept.topic.producer(&[]);
+    kept.topic.write(&producer, (0..20_000).map(|n| pair(n, n)));
+    kept.keep().await;
+    let (table, guard) = kept.start().await;
+    assert!(matches!(table.origin(), Origin::Snapshot { .. }), "{:?}", table.origin());
+    kept.topic.assert_held(&table);
+    let file = kept.file().display().to_string();
+    until("nothing of the file is mapped", || !std::fs::read_to_string("/proc/self/maps").unwrap().contains(&file))
+        .await;
+    kept.topic.assert_held(&table);
+    kept.topic.write(&producer, (0..20_000).step_by(3).map(erase));
+    until("at the end", || look_up(&table, "k19998") == Found::Erased).await;
+    until("at the end", || behind(&table) == Duration::ZERO).await;
+    kept.topic.assert_held(&table);
+    stop(guard).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_was_written_while_records_came_misses_none_of_them() {
     let mut kept = Kept::new("busy", &[]).await;

@@ -10,7 +10,8 @@
 //! covers the header's and the block's number, so that a block of another snapshot, or in another place, is none.
 //! CRC-32 finds every error within 32 bits, whatever the length, and all others but one in 2^32.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+use std::ops::Deref;
 
 use super::Distrust;
 use super::trust::Identity;
@@ -21,6 +22,7 @@ use crate::telemetry::faults::{self, Breakage};
 const MAGIC: &[u8; 8] = b"notitabl";
 /// Raised with every change of the format or of how rows lie.
 const VERSION: u32 = 2;
+const ENDS_EARLY: Distrust = Distrust::Damaged("it ends early");
 /// A header is never longer: ten thousand partitions and names of Kafka's greatest length fit.
 const MAX_HEADER: usize = 1 << 20;
 
@@ -132,26 +134,39 @@ fn length(bytes: &[u8]) -> io::Result<u32> {
     u32::try_from(bytes.len()).map_err(|_| io::Error::other("more than 4 GiB of rows in one block"))
 }
 
-/// Reads a snapshot of so many bytes.
-pub(super) struct Reader<R> {
-    source: R,
-    left: u64,
+/// What a snapshot is read from, by several threads at once.
+pub(super) trait Source: Clone {
+    /// A part of it in memory.
+    type Piece: Deref<Target = [u8]>;
+    /// Fills `bytes` with what lies there.
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()>;
+    /// So many bytes that lie there.
+    fn piece(&self, at: u64, length: usize) -> io::Result<Self::Piece>;
+}
+
+/// Reads a snapshot of so many bytes: says where its blocks lie, which are then read by whoever wants them.
+pub(super) struct Reader<S> {
+    source: S,
+    at: u64,
+    length: u64,
     seal: Seal,
     rows: u64,
 }
 
-/// A block that was read into a buffer and is not checked yet.
-#[must_use = "a block counts only once it is checked"]
-pub(super) struct Unchecked {
-    seal: Seal,
+/// A block that is not read yet.
+#[must_use = "a block counts only once it is read and checked"]
+pub(super) struct Unread<S> {
+    source: S,
+    at: u64,
     length: [u8; 4],
+    seal: Seal,
     expected: u32,
 }
 
-impl<R: Read> Reader<R> {
+impl<S: Source> Reader<S> {
     /// Reads the header; `length` is that of the whole snapshot.
-    pub(super) fn new(source: R, length: u64) -> Result<(Header, Self), Distrust> {
-        let mut reader = Reader { source, left: length, seal: Seal { header: 0, block: 0 }, rows: 0 };
+    pub(super) fn new(source: S, length: u64) -> Result<(Header, Self), Distrust> {
+        let mut reader = Reader { source, at: 0, length, seal: Seal { header: 0, block: 0 }, rows: 0 };
         let (head, expected) = (reader.take::<16>()?, u32::from_le_bytes(reader.take()?));
         let (magic, words) = head.split_at(MAGIC.len());
         if magic != MAGIC {
@@ -166,8 +181,9 @@ impl<R: Read> Reader<R> {
         if length > MAX_HEADER {
             return Err(Distrust::Damaged("its header is longer than any"));
         }
-        let mut header = Vec::new();
-        reader.fill(&mut header, length)?;
+        let at = reader.pass(length as u64)?;
+        let mut header = vec![0; length];
+        reader.source.read_at(&mut header, at).map_err(|error| unreadable(&error))?;
         let actual = checksum(&[&head, &header]);
         if !is_intact(expected, actual) {
             return Err(Distrust::Damaged("its header's checksum differs"));
@@ -177,19 +193,19 @@ impl<R: Read> Reader<R> {
         Ok((header, reader))
     }
 
-    /// Reads the next block into `block`; `None` at the end, which is checked.
-    pub(super) fn next(&mut self, block: &mut Vec<u8>) -> Result<Option<Unchecked>, Distrust> {
+    /// The next block; `None` at the end, which is checked.
+    pub(super) fn next(&mut self) -> Result<Option<Unread<S>>, Distrust> {
         let length: [u8; 4] = self.take()?;
         let expected = u32::from_le_bytes(self.take()?);
-        let unchecked = Unchecked { seal: self.seal.next(), length, expected };
+        let seal = self.seal.next();
         if length != [0; 4] {
-            self.fill(block, u32::from_le_bytes(length) as usize)?;
-            return Ok(Some(unchecked));
+            let at = self.pass(u32::from_le_bytes(length).into())?;
+            return Ok(Some(Unread { source: self.source.clone(), at, length, seal, expected }));
         }
         let rows: [u8; 8] = self.take()?;
-        unchecked.check(&rows)?;
+        check(expected, seal.of(length, &rows))?;
         self.rows = u64::from_le_bytes(rows);
-        if self.left == 0 { Ok(None) } else { Err(Distrust::Damaged("something follows its end")) }
+        if self.at == self.length { Ok(None) } else { Err(Distrust::Damaged("something follows its end")) }
     }
 
     /// How many rows it holds, once its end was read.
@@ -197,38 +213,40 @@ impl<R: Read> Reader<R> {
         self.rows
     }
 
-    fn fill(&mut self, bytes: &mut Vec<u8>, length: usize) -> Result<(), Distrust> {
-        let ends_early = Distrust::Damaged("it ends early");
+    /// Where so many bytes lie that come next.
+    fn pass(&mut self, length: u64) -> Result<u64, Distrust> {
+        let at = self.at;
         // Not more than there is: a damaged length must not take all memory.
-        self.left = self.left.checked_sub(length as u64).ok_or(ends_early)?;
-        bytes.resize(length, 0);
-        self.source.read_exact(bytes).map_err(|error| unreadable(&error))
+        self.at = at.checked_add(length).filter(|end| *end <= self.length).ok_or(ENDS_EARLY)?;
+        Ok(at)
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Distrust> {
-        let mut bytes = [0; N];
-        self.left = self.left.checked_sub(N as u64).ok_or(Distrust::Damaged("it ends early"))?;
-        self.source.read_exact(&mut bytes).map_err(|error| unreadable(&error))?;
+        let (at, mut bytes) = (self.pass(N as u64)?, [0; N]);
+        self.source.read_at(&mut bytes, at).map_err(|error| unreadable(&error))?;
         Ok(bytes)
+    }
+}
+
+impl<S: Source> Unread<S> {
+    /// Its bytes, if they are those that were written.
+    pub(super) fn read(self) -> Result<S::Piece, Distrust> {
+        let block = self.source.piece(self.at, u32::from_le_bytes(self.length) as usize);
+        let block = block.map_err(|error| unreadable(&error))?;
+        check(self.expected, self.seal.of(self.length, &block))?;
+        Ok(block)
     }
 }
 
 fn unreadable(error: &io::Error) -> Distrust {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => Distrust::Damaged("it ends early"),
+        io::ErrorKind::UnexpectedEof => ENDS_EARLY,
         _ => Distrust::Unreadable(error.to_string()),
     }
 }
 
-impl Unchecked {
-    /// Whether these bytes are those that were written.
-    pub(super) fn check(&self, block: &[u8]) -> Result<(), Distrust> {
-        if is_intact(self.expected, self.seal.of(self.length, block)) {
-            Ok(())
-        } else {
-            Err(Distrust::Damaged("a block's checksum differs"))
-        }
-    }
+fn check(written: u32, actual: u32) -> Result<(), Distrust> {
+    if is_intact(written, actual) { Ok(()) } else { Err(Distrust::Damaged("a block's checksum differs")) }
 }
 
 /// Binds a block to its snapshot and its place there.
@@ -292,12 +310,25 @@ mod tests {
         bytes
     }
 
+    impl<'a> Source for &'a [u8] {
+        type Piece = &'a [u8];
+
+        fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+            bytes.copy_from_slice(self.piece(at, bytes.len())?);
+            Ok(())
+        }
+
+        fn piece(&self, at: u64, length: usize) -> io::Result<&'a [u8]> {
+            let there = usize::try_from(at).ok().and_then(|at| self.get(at..)?.get(..length));
+            there.ok_or(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+
     fn read(bytes: &[u8]) -> Result<(Header, Vec<Vec<u8>>, u64), Distrust> {
         let (header, mut reader) = Reader::new(bytes, bytes.len() as u64)?;
-        let (mut blocks, mut block) = (Vec::new(), Vec::new());
-        while let Some(unchecked) = reader.next(&mut block)? {
-            unchecked.check(&block)?;
-            blocks.push(block.clone());
+        let mut blocks = Vec::new();
+        while let Some(unread) = reader.next()? {
+            blocks.push(unread.read()?.to_vec());
         }
         Ok((header, blocks, reader.rows()))
     }

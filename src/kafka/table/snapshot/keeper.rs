@@ -1,5 +1,6 @@
 //! The thread that writes a table's snapshot: now and then, and when the table is stopped. Neither the table's thread
-//! nor its readers wait for it, but for the read lock of a sixteenth of the table at a time.
+//! nor its readers wait for it, but for the lock of a sixteenth of the table at a time. Before, it moves the rows of the
+//! snapshot that the table began with into memory of their own.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -63,17 +64,30 @@ impl Keeper {
     fn run(mut self, told: &Receiver<Last>) {
         // A table that was read from the topic gets a snapshot at once, in place of one that was not trusted.
         let mut due = steady_now() + if self.last.is_some() { self.interval } else { Duration::ZERO };
+        let mut is_in_file = true;
         loop {
             match told.recv_timeout(NAP) {
                 Ok(Last::Write) => return self.keep(),
                 Ok(Last::Leave) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            if is_in_file && self.shared.progress.is_restored() {
+                self.move_in();
+                is_in_file = false;
+            }
             if steady_now() >= due && self.shared.progress.is_restored() {
                 self.keep();
                 due = steady_now() + self.interval;
             }
         }
+    }
+
+    /// Lets go of the snapshot that the table began with: what is erased must not stay in a file that was replaced, nor a
+    /// failing disk be able to end the process.
+    fn move_in(&self) {
+        let begun = steady_now();
+        self.shared.rows.move_in(|| self.shared.stopped());
+        tracing::debug!(topic = %self.identity.topic, took = ?begun.elapsed(), "the table's rows are in memory of their own");
     }
 
     /// Writes a snapshot if the table is restored and the last one does not do.

@@ -5,6 +5,7 @@
 //! | `format` | bytes of a snapshot, checksums; knows no files |
 //! | `trust` | which snapshots may be used; pure |
 //! | `store` | the file: replaced atomically, read block by block |
+//! | `mapped` | blocks of the file in memory |
 //! | `recall` | begins a table with it |
 //! | `keeper` | the thread that writes it |
 //!
@@ -16,6 +17,7 @@
 
 mod format;
 mod keeper;
+mod mapped;
 mod recall;
 mod store;
 mod trust;

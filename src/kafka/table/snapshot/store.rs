@@ -7,16 +7,19 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use memmap2::Mmap;
 use parking_lot::Mutex;
 
-use super::format::{Reader, Unchecked, Writer};
+use super::format::{Reader, Unread, Writer};
 use super::{Distrust, Header};
 use crate::kafka::table::arena::Full;
+use crate::kafka::table::block::Unput;
 use crate::kafka::table::putting_threads;
 use crate::kafka::table::row::Row;
-use crate::kafka::table::rows::{Rows, SHARDS, Unput, of_a_shard};
+use crate::kafka::table::rows::{Rows, SHARDS};
 use crate::telemetry::faults::{self, Point};
 
 /// See the module.
@@ -94,7 +97,7 @@ impl Store {
             Err(error) => return Err(unreadable(error)),
         };
         let length = file.metadata().map_err(unreadable)?.len();
-        let (header, reader) = Reader::new(file, length)?;
+        let (header, reader) = Reader::new(Arc::new(file), length)?;
         Ok(Some(Found { header, reader }))
     }
 }
@@ -108,7 +111,7 @@ fn private() -> OpenOptions {
 /// A snapshot whose header was read.
 pub(in crate::kafka::table) struct Found {
     header: Header,
-    reader: Reader<File>,
+    reader: Reader<Arc<File>>,
 }
 
 impl Found {
@@ -124,8 +127,7 @@ impl Found {
     pub(in crate::kafka::table) fn load(self, rows: &Rows, tell: impl Fn(u64) + Sync) -> Result<Header, Distrust> {
         rows.adopt(self.header.seed);
         let reader = Mutex::new(Some(self.reader));
-        let (next, rows_of_a_block) = (&self.header.next, of_a_shard(self.header.rows));
-        let load = Load { reader, said: 0.into(), read: 0.into(), next, rows_of_a_block, rows, tell };
+        let load = Load { reader, said: 0.into(), read: 0.into(), next: &self.header.next, rows, tell };
         let ends: Vec<Result<(), Distrust>> = std::thread::scope(|scope| {
             let others: Vec<_> = (1..putting_threads()).map(|_| scope.spawn(|| load.blocks())).collect();
             let panicked = |_| Err(Distrust::Damaged("its rows make no sense"));
@@ -144,13 +146,12 @@ impl Found {
 /// What the threads that read a snapshot share.
 struct Load<'l, T> {
     /// `None` once a thread read the end, or found damage.
-    reader: Mutex<Option<Reader<File>>>,
+    reader: Mutex<Option<Reader<Arc<File>>>>,
     /// Rows, as the end says.
     said: AtomicU64,
     /// Rows that were there.
     read: AtomicU64,
     next: &'l [Option<i64>],
-    rows_of_a_block: usize,
     rows: &'l Rows,
     tell: T,
 }
@@ -158,9 +159,8 @@ struct Load<'l, T> {
 impl<T: Fn(u64)> Load<'_, T> {
     /// One thread's work: takes block after block.
     fn blocks(&self) -> Result<(), Distrust> {
-        let mut block = Vec::new();
-        while let Some(unchecked) = self.next(&mut block)? {
-            let put = unchecked.check(&block).and_then(|()| self.put(&block));
+        while let Some(unread) = self.next()? {
+            let put = unread.read().and_then(|block| self.put(block));
             if put.is_err() {
                 // The others need not go on.
                 *self.reader.lock() = None;
@@ -170,10 +170,10 @@ impl<T: Fn(u64)> Load<'_, T> {
         Ok(())
     }
 
-    fn next(&self, block: &mut Vec<u8>) -> Result<Option<Unchecked>, Distrust> {
+    fn next(&self) -> Result<Option<Unread<Arc<File>>>, Distrust> {
         let mut reader = self.reader.lock();
         let Some(open) = reader.as_mut() else { return Ok(None) };
-        let next = open.next(block);
+        let next = open.next();
         if let Ok(None) = next {
             self.said.store(open.rows(), Ordering::Relaxed);
         }
@@ -184,11 +184,11 @@ impl<T: Fn(u64)> Load<'_, T> {
     }
 
     /// Puts a block's rows into the table; returns how many rows were read so far, by all threads.
-    fn put(&self, block: &[u8]) -> Result<u64, Distrust> {
+    fn put(&self, block: Mmap) -> Result<u64, Distrust> {
         // A partition that was not held whole is read from its beginning, and what was erased there may have left the
         // topic without a trace.
         let whole = |row: &Row<'_>| self.next_of(row).map(|next| next.is_some()).ok_or(());
-        let put = self.rows.put_block(block, self.rows_of_a_block, whole);
+        let put = self.rows.put_block(block, whole);
         let rows = put.map_err(|unput| match unput {
             Unput::Full => Distrust::Unreadable(Full.to_string()),
             Unput::NoRow => Distrust::Damaged("a row makes no sense"),
