@@ -62,15 +62,15 @@ pub struct Full;
 pub(super) enum Bytes {
     /// In memory of its own.
     Own(Vec<u8>),
-    /// Where a snapshot is mapped: not to be written to.
-    Mapped(Arc<Mmap>, Range<u32>),
+    /// Where a snapshot is mapped, with their checksum: not to be written to.
+    Mapped(Arc<Mmap>, Range<u32>, u32),
 }
 
 impl Bytes {
     fn capacity(&self) -> usize {
         match self {
             Bytes::Own(bytes) => bytes.capacity(),
-            Bytes::Mapped(_, range) => range.len(),
+            Bytes::Mapped(_, range, _) => range.len(),
         }
     }
 
@@ -89,7 +89,7 @@ impl Deref for Bytes {
     fn deref(&self) -> &[u8] {
         match self {
             Bytes::Own(bytes) => bytes,
-            Bytes::Mapped(block, range) => &block[range.start as usize..range.end as usize],
+            Bytes::Mapped(block, range, _) => &block[range.start as usize..range.end as usize],
         }
     }
 }
@@ -135,7 +135,7 @@ impl Arena {
     pub(super) fn adopt(&mut self, block: &Arc<Mmap>, pieces: &[Piece]) -> Result<Vec<usize>, Full> {
         self.has_room_for(pieces.len())?;
         let adopt = |piece: &Piece| {
-            let bytes = Bytes::Mapped(Arc::clone(block), piece.range.clone());
+            let bytes = Bytes::Mapped(Arc::clone(block), piece.range.clone(), piece.checksum);
             self.live += bytes.len() - piece.dead;
             self.dead += piece.dead;
             self.hold(Chunk { bytes, dead: piece.dead })
@@ -153,8 +153,9 @@ impl Arena {
         self.live += length;
         let chunk = self.room(length);
         let at = self.chunks[chunk].bytes.len();
-        if let Some(bytes) = self.chunks[chunk].bytes.own() {
-            row.lay(bytes);
+        match self.chunks[chunk].bytes.own() {
+            Some(bytes) => row.lay(bytes),
+            None => debug_assert!(false, "a chunk that is mapped is never open"),
         }
         Location::new(chunk, at)
     }
@@ -270,6 +271,14 @@ impl Arena {
         (from..self.chunks.len()).find(is_mapped)
     }
 
+    /// Whether a chunk holds what it held when it was added: pages of a file that is mapped may be read again at any time.
+    pub(super) fn is_intact(&self, slot: usize) -> bool {
+        match &self.chunks[slot].bytes {
+            Bytes::Own(_) => true,
+            mapped @ Bytes::Mapped(.., checksum) => crc32fast::hash(mapped) == *checksum,
+        }
+    }
+
     /// Takes a closed chunk out, to be cleared; its slot stays taken until it is released.
     pub(super) fn take(&mut self, slot: usize) -> Bytes {
         let chunk = std::mem::take(&mut self.chunks[slot]);
@@ -328,9 +337,9 @@ mod tests {
     fn large_rows_have_chunks_of_their_own_while_there_are_many_left() {
         let many = MAX_CHUNKS / 2;
         for (length, chunks, own) in [
-            (2_600, 0, false),
-            (2_800, 0, true),
-            (2_800, many, false),
+            (2_850, 0, false),
+            (2_950, 0, true),
+            (2_950, many, false),
             (MAX_CHUNK / 4, many, false),
             (MAX_CHUNK / 4 + 4, many, true),
             (MAX_CHUNK + 4, many, true),

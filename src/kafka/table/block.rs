@@ -9,11 +9,13 @@ use super::arena::MAX_CHUNK;
 use super::hashing::Hashing;
 use super::row::Row;
 
-/// Rows are not mapped one by one, but in pieces that a [`Location`](super::arena::Location) reaches all over.
+/// Rows next to each other, as many as a [`Location`](super::arena::Location) reaches.
 pub(super) struct Piece {
     pub(super) range: Range<u32>,
     /// Bytes of rows that are not wanted.
     pub(super) dead: usize,
+    /// CRC-32 of its bytes.
+    pub(super) checksum: u32,
 }
 
 /// Where a wanted row lies.
@@ -52,7 +54,7 @@ pub(super) enum Unput<E> {
 }
 
 impl Block {
-    /// Looks through all rows; leaves out those that `keep` does not want.
+    /// Looks through all rows, whose keys differ; leaves out those that `keep` does not want.
     pub(super) fn of<E>(
         bytes: Mmap,
         hashing: &Hashing,
@@ -72,6 +74,9 @@ impl Block {
             }
             at += laid.length;
         }
+        for piece in &mut block.pieces {
+            piece.checksum = crc32fast::hash(&bytes[piece.range.start as usize..piece.range.end as usize]);
+        }
         Ok(block)
     }
 
@@ -81,7 +86,7 @@ impl Block {
         let (begin, end) = (u32::try_from(at).ok()?, u32::try_from(at + length).ok()?);
         match self.pieces.last_mut() {
             Some(piece) if (end - piece.range.start) as usize <= MAX_CHUNK => piece.range.end = end,
-            _ => self.pieces.push(Piece { range: begin..end, dead: 0 }),
+            _ => self.pieces.push(Piece { range: begin..end, dead: 0, checksum: 0 }),
         }
         Some(())
     }

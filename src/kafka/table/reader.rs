@@ -23,7 +23,7 @@ use rdkafka::topic_partition_list::Offset;
 
 use super::ends::Ends;
 use super::row::Row;
-use super::rows::SHARDS;
+use super::rows::{Moving, SHARDS};
 use super::snapshot::{Header, Keeper, Kept, Log, Recalling, Store};
 use super::watch::{Mailbox, Seen, Watch, Watching};
 use super::{Origin, Shared, SnapshotSettings, TableError, TableSettings, facts, putting_threads};
@@ -272,10 +272,15 @@ impl Reader {
             retention: self.retention,
             clock: self.settings.clock.clone(),
             last: recalled.map(|header| (header.next, header.as_of)),
+            moving: Some(Moving::default()),
         };
         match keeper.start() {
             Ok(kept) => self.kept = Some(kept),
-            Err(error) => tracing::warn!(topic = %self.settings.topic, %error, "no thread for the table's snapshot"),
+            Err(error) => {
+                tracing::warn!(topic = %self.settings.topic, %error, "no thread for the table's snapshot");
+                let mut moving = Moving::default();
+                while self.shared.rows.move_in(&mut moving) {}
+            }
         }
     }
 
@@ -401,6 +406,9 @@ impl Reader {
     }
 
     fn tick(&mut self) -> Result<(), End> {
+        if self.shared.rows.is_damaged() {
+            return Err(End::Anew("rows changed in its snapshot while they were read; look at the disk".to_owned()));
+        }
         let seen = self.mailbox.lock().take();
         if let Some(seen) = seen {
             self.compare(&seen)?;

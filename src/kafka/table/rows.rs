@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::Mmap;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 use rayon::prelude::*;
 
 use super::Entry;
@@ -148,14 +148,24 @@ impl Rows {
         Ok(block.rows)
     }
 
-    /// Moves rows that lie in a snapshot into memory of their own, a few at a time, until none is left or `is_over`.
-    pub(super) fn move_in(&self, is_over: impl Fn() -> bool) {
-        for shards in &self.shards {
-            let mut slot = Some(0);
-            while let Some(from) = slot.filter(|_| !is_over()) {
-                slot = shards.write().move_in(self.hashing(), from);
-            }
-        }
+    /// Moves some of the rows that lie in a snapshot, the next ones, into memory of their own; false when none is left, or some
+    /// are damaged.
+    pub(super) fn move_in(&self, next: &mut Moving) -> bool {
+        let Some(shards) = self.shards.get(next.lock) else { return false };
+        let mut shards = shards.write();
+        let (moved, is_damaged) = (shards.move_in(self.hashing(), next.slot), shards.is_damaged());
+        // Nobody waits for long: neither for many of these in a row, nor for the kernel to unmap what was moved.
+        RwLockWriteGuard::unlock_fair(shards);
+        *next = match &moved {
+            Some((slot, _)) => Moving { slot: slot + 1, ..*next },
+            None => Moving { lock: next.lock + 1, slot: 0 },
+        };
+        !is_damaged
+    }
+
+    /// Whether rows that lay in a snapshot were found changed there: no answer can be trusted.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.shards.iter().any(|shards| shards.read().is_damaged())
     }
 
     /// Hashes by this seed from now on, if nothing was hashed yet. Keys spread alike in every table with one seed.
@@ -311,6 +321,13 @@ impl ByLock {
     }
 }
 
+/// How far [`Rows::move_in`] is.
+#[derive(Debug, Default)]
+pub(super) struct Moving {
+    lock: usize,
+    slot: usize,
+}
+
 /// What records did to the table's size.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
@@ -341,11 +358,13 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::sync::Arc;
 
     use memmap2::MmapMut;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kafka::table::snapshot::Source as _;
 
     fn found(rows: &Rows, key: &[u8]) -> Option<(Option<Vec<u8>>, i64)> {
         rows.get(key, |entry| match entry {
@@ -544,7 +563,7 @@ mod tests {
             then.iter().for_each(|row| { put(&one_by_one, *row); put(&by_blocks, *row); });
             for moved in [false, true] {
                 if moved {
-                    by_blocks.move_in(|| false);
+                    move_all_in(&by_blocks);
                 }
                 let sizes = |rows: &Rows| (rows.rows(), rows.raw_bytes());
                 prop_assert_eq!(sizes(&by_blocks), sizes(&one_by_one));
@@ -586,6 +605,11 @@ mod tests {
         rows
     }
 
+    fn move_all_in(rows: &Rows) {
+        let mut next = Moving::default();
+        while rows.move_in(&mut next) {}
+    }
+
     fn mapped_chunks(rows: &Rows) -> usize {
         rows.shards.iter().map(|shards| shards.read().mapped_chunks()).sum()
     }
@@ -598,7 +622,7 @@ mod tests {
         assert!(before > SHARDS, "only {before} pieces");
         for moved in [false, true] {
             if moved {
-                rows.move_in(|| false);
+                move_all_in(&rows);
                 assert_eq!(mapped_chunks(&rows), 0);
             }
             for (n, value) in (0u32..).zip(&values) {
@@ -628,10 +652,30 @@ mod tests {
                 };
                 assert_eq!(found(&rows, &n.to_be_bytes()), Some((value, offset)), "{n}");
             }
-            rows.move_in(|| false);
+            move_all_in(&rows);
         }
         let (key, erased) = (995u32, &values[995]);
         assert!(!rows.lock_of(rows.hashing().of(&key.to_be_bytes())).read().contains(&erased[..60]));
+    }
+
+    #[test]
+    fn rows_that_changed_in_their_file_are_not_moved_in() {
+        let (folder, source, mut block) = (tempfile::tempdir().unwrap(), Rows::default(), Vec::new());
+        source.put(b"k", Some(b"value"), 0, 1, 1).unwrap();
+        (0..SHARDS).for_each(|shard| _ = source.lay_shard(shard, &mut block));
+        let path = folder.path().join("block");
+        std::fs::write(&path, &block).unwrap();
+        let file = Arc::new(std::fs::File::open(&path).unwrap());
+        let rows = Rows::default();
+        rows.put_block(file.piece(0, block.len()).unwrap(), |_| Ok::<_, ()>(true)).unwrap();
+        let at = block.len() - 4;
+        block[at] ^= 1;
+        std::fs::write(&path, &block).unwrap();
+        assert!(!rows.is_damaged());
+        move_all_in(&rows);
+        assert!(rows.is_damaged());
+        rows.clear();
+        assert!(!rows.is_damaged());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use hashbrown::HashTable;
 
-use super::arena::{Arena, Full, Location, for_each_in};
+use super::arena::{Arena, Bytes, Full, Location, for_each_in};
 use super::block::Block;
 use super::hashing::Hashing;
 use super::row::Row;
@@ -44,6 +44,8 @@ pub(super) struct Shards {
     shards: [Shard; SHARDS / LOCKS],
     arena: Arena,
     scratch: Vec<u8>,
+    /// Rows that lay in a file were found changed there.
+    damaged: bool,
 }
 
 impl Shards {
@@ -74,7 +76,7 @@ impl Shards {
     }
 
     /// Takes all rows of a block, which stay where they are, if they are of one shard that has none yet; false when they are
-    /// not, and nothing changed.
+    /// not, and nothing changed. Their keys differ: a table laid them down.
     ///
     /// # Errors
     /// [`Full`], and nothing changed.
@@ -161,19 +163,26 @@ impl Shards {
 
     /// Moves the rows of one chunk elsewhere; false when few enough bytes are dead.
     pub(super) fn clear_one(&mut self, hashing: &Hashing) -> bool {
-        let Some(slot) = self.arena.to_clear() else { return false };
-        self.move_out(hashing, slot);
-        true
+        self.arena.to_clear().is_some_and(|slot| self.move_out(hashing, slot).is_some())
     }
 
-    /// Moves the rows of one mapped chunk, the next from `slot` on, into memory of their own; returns its slot.
-    pub(super) fn move_in(&mut self, hashing: &Hashing, slot: usize) -> Option<usize> {
+    /// Moves the rows of one mapped chunk, the next from `slot` on, into memory of their own; returns its slot, and what is
+    /// to be let go of. `None` when there is none, or it is damaged.
+    pub(super) fn move_in(&mut self, hashing: &Hashing, slot: usize) -> Option<(usize, Bytes)> {
         let slot = self.arena.mapped(slot)?;
-        self.move_out(hashing, slot);
-        Some(slot)
+        self.move_out(hashing, slot).map(|chunk| (slot, chunk))
     }
 
-    fn move_out(&mut self, hashing: &Hashing, slot: usize) {
+    /// Whether rows that lay in a file were found changed there: others may be, too.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged
+    }
+
+    fn move_out(&mut self, hashing: &Hashing, slot: usize) -> Option<Bytes> {
+        if !self.arena.is_intact(slot) {
+            self.damaged = true;
+            return None;
+        }
         let (shards, arena) = (&mut self.shards, &mut self.arena);
         let chunk = arena.take(slot);
         for_each_in(&chunk, |at, laid| {
@@ -187,6 +196,7 @@ impl Shards {
             }
         });
         arena.release(slot);
+        Some(chunk)
     }
 
     /// Adds the bytes of every row of one of them to `out`; returns how many rows.

@@ -83,7 +83,7 @@ async fn a_restart_reads_only_what_came_after_the_snapshot_erases_included() {
     stop(guard).await;
 }
 
-/// An erased value must not outlive the file's replacement in a file that is deleted and still mapped.
+/// Or what is erased would live on in a file that was replaced.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_snapshot_that_a_table_began_with_is_let_go_of_and_the_table_is_the_same() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{Header, Identity, Store};
 use crate::kafka::table::Shared;
 use crate::kafka::table::part::Parts;
+use crate::kafka::table::rows::Moving;
 use crate::model::Timestamp;
 use crate::telemetry::clock::{Clock, steady_now};
 use crate::telemetry::metrics::table_snapshots;
@@ -30,6 +31,8 @@ pub(in crate::kafka::table) struct Keeper {
     pub(in crate::kafka::table) clock: Clock,
     /// The offsets and the moment of the snapshot that lies there.
     pub(in crate::kafka::table) last: Option<(Vec<Option<i64>>, Timestamp)>,
+    /// As long as the table may have rows in the snapshot that it began with.
+    pub(in crate::kafka::table) moving: Option<Moving>,
 }
 
 /// A keeper at work.
@@ -64,35 +67,41 @@ impl Keeper {
     fn run(mut self, told: &Receiver<Last>) {
         // A table that was read from the topic gets a snapshot at once, in place of one that was not trusted.
         let mut due = steady_now() + if self.last.is_some() { self.interval } else { Duration::ZERO };
-        let mut is_in_file = true;
         loop {
-            match told.recv_timeout(NAP) {
+            let may_move = self.moving.is_some() && self.shared.progress.is_restored();
+            match told.recv_timeout(if may_move { Duration::ZERO } else { NAP }) {
                 Ok(Last::Write) => return self.keep(),
                 Ok(Last::Leave) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if is_in_file && self.shared.progress.is_restored() {
-                self.move_in();
-                is_in_file = false;
-            }
-            if steady_now() >= due && self.shared.progress.is_restored() {
+            if may_move {
+                self.move_some_in();
+            } else if steady_now() >= due && self.shared.progress.is_restored() {
                 self.keep();
                 due = steady_now() + self.interval;
             }
         }
     }
 
-    /// Lets go of the snapshot that the table began with: what is erased must not stay in a file that was replaced, nor a
-    /// failing disk be able to end the process.
-    fn move_in(&self) {
-        let begun = steady_now();
-        self.shared.rows.move_in(|| self.shared.stopped());
-        tracing::debug!(topic = %self.identity.topic, took = ?begun.elapsed(), "the table's rows are in memory of their own");
+    /// Goes on letting go of the snapshot that the table began with: what is erased must not stay in a file that was replaced,
+    /// nor a failing disk be able to end the process.
+    fn move_some_in(&mut self) {
+        let Some(moving) = &mut self.moving else { return };
+        if !self.shared.rows.move_in(moving) {
+            self.moving = None;
+            tracing::debug!(topic = %self.identity.topic, "nothing of the table lies in its snapshot any more");
+        }
     }
 
     /// Writes a snapshot if the table is restored and the last one does not do.
     fn keep(&mut self) {
         if !self.shared.progress.is_restored() {
+            return;
+        }
+        while self.moving.is_some() {
+            self.move_some_in();
+        }
+        if self.shared.rows.is_damaged() {
             return;
         }
         // What is let go while rows are laid down would be missing among them.

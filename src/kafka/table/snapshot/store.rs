@@ -209,6 +209,7 @@ mod tests {
     use super::super::trust::Identity;
     use super::*;
     use crate::kafka::table::Entry;
+    use crate::kafka::table::rows::Moving;
     use crate::model::Timestamp;
 
     fn header() -> Header {
@@ -284,6 +285,27 @@ mod tests {
         let again = recall(&store).unwrap();
         let of_even: Vec<_> = content(&rows).into_iter().filter(|(n, ..)| n % 2 == 0).collect();
         assert_eq!(content(&again), of_even);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_table_lies_in_its_file_until_it_is_moved_in_whatever_becomes_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, rows) = (Store::new(folder.path(), "t"), table());
+        store.write(&Header { seed: rows.seed(), ..header() }, &rows).unwrap();
+        let file = store.file.display().to_string();
+        let is_mapped = || fs::read_to_string("/proc/self/maps").unwrap().contains(&file);
+        let again = recall(&store).unwrap();
+        assert!(is_mapped());
+        store.write(&Header { seed: rows.seed(), ..header() }, &again).unwrap();
+        fs::write(&store.new, b"half").unwrap();
+        assert_eq!(content(&recall(&store).unwrap()), content(&rows));
+        fs::remove_file(&store.file).unwrap();
+        assert_eq!(content(&again), content(&rows));
+        let mut moving = Moving::default();
+        while again.move_in(&mut moving) {}
+        assert!(!is_mapped());
+        assert_eq!(content(&again), content(&rows));
     }
 
     #[test]
