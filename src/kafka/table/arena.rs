@@ -208,12 +208,11 @@ impl Arena {
         Row::at(self.chunks.get(location.chunk())?.bytes.get(location.at()..)?)
     }
 
-    /// Asks for the beginning of what lies there, as far as most rows reach, without waiting for it. Always true.
-    pub(super) fn touch(&self, location: Location) -> bool {
+    /// Asks for the beginning of what lies there, as far as most rows reach, without waiting for it.
+    pub(super) fn touch(&self, location: Location) {
         if let Some(bytes) = self.chunks.get(location.chunk()).and_then(|chunk| chunk.bytes.get(location.at()..)) {
-            prefetch(&bytes[..bytes.len().min(TOUCHED)]);
+            bytes[..bytes.len().min(TOUCHED)].chunks(CACHE_LINE).filter_map(<[u8]>::first).for_each(prefetch);
         }
-        true
     }
 
     /// The bytes of the row at a location that [`Arena::add`] gave; none where there is none.

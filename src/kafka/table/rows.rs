@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use memmap2::Mmap;
 use parking_lot::{RwLock, RwLockWriteGuard};
 use rayon::prelude::*;
+use smallvec::SmallVec;
 
 use super::Entry;
 use super::arena::Full;
@@ -23,6 +24,9 @@ use super::shard::{Change, LOCKS, Shards, shard_of};
 
 /// So many records one thread takes no slower than several.
 const ALONE: usize = 512;
+
+/// So many keys are seldom looked at ahead.
+const USUAL_KEYS: usize = 32;
 
 /// Room is made for at most so many rows before they come (40 MB): a log may have many records of each key.
 const MOST_EXPECTED: u64 = 1 << 22;
@@ -200,17 +204,19 @@ impl Rows {
 
     /// Brings what [`Rows::get`] will read for these keys into the processor's cache, as far as nobody is writing there.
     ///
-    /// All locks first: taking one ends the waiting for all that was touched before.
+    /// All locks first: taking one ends the waiting for all that was touched before. Then step by step for all keys, so that
+    /// the processor waits for many cache misses at once: what the index says where, then what lies there.
     pub(super) fn touch_all(&self, keys: &[&[u8]]) {
         // Not drawn for this: a snapshot may come with one.
         let Some(hashing) = self.hashing.get() else { return };
         let locked: [_; LOCKS] = std::array::from_fn(|lock| self.shards[lock].try_read());
-        for key in keys {
+        let slot = |key: &&[u8]| {
             let hash = hashing.of(key);
-            if let Some(shards) = &locked[shard_of(hash) % LOCKS] {
-                shards.touch_row(hash);
-            }
-        }
+            let shards = locked[shard_of(hash) % LOCKS].as_ref()?;
+            shards.slot(hash).map(|slot| (shards, slot))
+        };
+        let slots: SmallVec<[_; USUAL_KEYS]> = keys.iter().filter_map(slot).collect();
+        slots.iter().for_each(|(shards, slot)| shards.touch_row(slot));
     }
 
     /// Forgets the keys of one shard that were erased before `moment` (milliseconds since 1970); returns how many.

@@ -11,6 +11,7 @@ use hashbrown::HashTable;
 use super::arena::{Arena, Bytes, Full, Location, for_each_in};
 use super::block::Block;
 use super::hashing::Hashing;
+use super::prefetch::prefetch;
 use super::row::Row;
 
 /// Rows lie in one of so many; a power of two.
@@ -112,10 +113,16 @@ impl Shards {
         black_box(self.shards[within(shard_of(hash))].index.find(hash, |at| black_box(self.arena.get(*at)).is_none()));
     }
 
-    /// Brings what [`Shards::get`] will read into the processor's cache.
-    pub(super) fn touch_row(&self, hash: u64) {
-        let index = &self.shards[within(shard_of(hash))].index;
-        black_box(index.find(hash, |at| self.arena.touch(*at)));
+    /// Where the index says where a row may lie that has this hash; asked for, but not waited for.
+    pub(super) fn slot(&self, hash: u64) -> Option<&Location> {
+        let slot = self.shards[within(shard_of(hash))].index.iter_hash(hash).next()?;
+        prefetch(slot);
+        Some(slot)
+    }
+
+    /// Brings what [`Shards::get`] will read there into the processor's cache.
+    pub(super) fn touch_row(&self, slot: &Location) {
+        self.arena.touch(*slot);
     }
 
     /// The row of a key.
