@@ -127,7 +127,7 @@ impl Writer {
             .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")
             .set("delivery.report.only.error", "true")
-            .set("linger.ms", "2")
+            .set("linger.ms", "5")
             .set("batch.size", "1000000")
             .set("message.max.bytes", "10485760")
             .set("queue.buffering.max.kbytes", "65536")

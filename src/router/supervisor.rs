@@ -29,7 +29,7 @@ const WINDOW: Duration = Duration::from_secs(300);
 /// The first pause before a shard is started again; doubles with each failure in the window.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// How long librdkafka gathers records into a batch: a commit waits at most this for the last one.
-const LINGER: Duration = Duration::from_millis(2);
+const LINGER: Duration = Duration::from_millis(5);
 /// So many records are looked at ahead of their turn: enough that the memory's answers for all of them take about as long as for
 /// one, and few enough that what came is still in the cache when its turn comes.
 const AHEAD: usize = 32;

@@ -75,7 +75,7 @@ impl Bytes {
     }
 
     /// To be written to.
-    fn own(&mut self) -> Option<&mut Vec<u8>> {
+    pub(super) fn own(&mut self) -> Option<&mut Vec<u8>> {
         match self {
             Bytes::Own(bytes) => Some(bytes),
             Bytes::Mapped(..) => None,
@@ -270,12 +270,20 @@ impl Arena {
         (from..self.chunks.len()).find(is_mapped)
     }
 
-    /// Whether a chunk holds what it held when it was added: pages of a file that is mapped may be read again at any time.
-    pub(super) fn is_intact(&self, slot: usize) -> bool {
-        match &self.chunks[slot].bytes {
-            Bytes::Own(_) => true,
-            mapped @ Bytes::Mapped(.., checksum) => crc32fast::hash(mapped) == *checksum,
-        }
+    /// Copies a chunk that is mapped into memory of its own, where its rows keep their locations; returns what it was mapped
+    /// by. `None` when it does not hold any more what it held when it was added, and nothing changed: pages of a file that is
+    /// mapped may be read again at any time.
+    pub(super) fn copy_in(&mut self, slot: usize) -> Option<Bytes> {
+        let chunk = &mut self.chunks[slot];
+        let Bytes::Mapped(_, _, checksum) = &chunk.bytes else { return Some(Bytes::Own(Vec::new())) };
+        let copy = chunk.bytes.to_vec();
+        let is_intact = crc32fast::hash(&copy) == *checksum;
+        is_intact.then(|| std::mem::replace(&mut chunk.bytes, Bytes::Own(copy)))
+    }
+
+    /// Bytes of rows in a chunk that are dead.
+    pub(super) fn dead_in(&self, slot: usize) -> usize {
+        self.chunks[slot].dead
     }
 
     /// Takes a closed chunk out, to be cleared; its slot stays taken until it is released.

@@ -34,7 +34,7 @@ use crate::kafka::denied::{Denied, Right};
 use crate::kafka::native::records::{Fetched, RecordQueue, Said};
 use crate::telemetry::clock::steady_now;
 use crate::telemetry::faults::{self, Point};
-use crate::telemetry::metrics::{TableGauges, table_gauges};
+use crate::telemetry::metrics::{TableGauges, table_gauges, table_snapshots};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
@@ -83,6 +83,8 @@ pub(super) struct Reader {
     id: String,
     /// Whether it was begun anew.
     again: bool,
+    /// Whether a snapshot was not what it had been a moment before.
+    distrusts_disk: bool,
     /// Since when nobody wants a partition that is held.
     unwanted: BTreeMap<i32, Instant>,
     gauged: Instant,
@@ -108,6 +110,7 @@ impl Reader {
             kept: None,
             id: String::new(),
             again: false,
+            distrusts_disk: false,
             unwanted: BTreeMap::new(),
             gauged: steady_now(),
             reported: steady_now(),
@@ -191,7 +194,8 @@ impl Reader {
 
     /// Begins to read the snapshot, where one is kept, while Kafka is asked about the topic.
     fn recall(&self) -> Option<Recalling> {
-        let SnapshotSettings { dir, name, .. } = self.settings.snapshot.as_ref()?;
+        let kept = self.settings.snapshot.as_ref().filter(|_| !self.distrusts_disk);
+        let SnapshotSettings { dir, name, .. } = kept?;
         let started = Recalling::start(Store::new(dir, name), Arc::clone(&self.shared));
         started.inspect_err(|error| tracing::warn!(%error, "no thread for the table's snapshot")).ok()
     }
@@ -396,7 +400,7 @@ impl Reader {
 
     fn tell_restored(&mut self) {
         let progress = &self.shared.progress;
-        if !progress.is_restored() && self.ends.all_restored() {
+        if !progress.is_restored() && self.ends.all_restored() && !self.shared.rows.is_damaged() {
             self.shared.rows.fit();
             progress.restored();
             let (rows, records, origin) = (self.shared.rows.rows(), progress.records(), progress.origin());
@@ -407,6 +411,8 @@ impl Reader {
 
     fn tick(&mut self) -> Result<(), End> {
         if self.shared.rows.is_damaged() {
+            self.distrusts_disk = true;
+            table_snapshots(&self.settings.name, "damaged").increment(1);
             return Err(End::Anew("rows changed in its snapshot while they were read; look at the disk".to_owned()));
         }
         let seen = self.mailbox.lock().take();

@@ -168,16 +168,26 @@ impl Shards {
         while self.clear_one(hashing) {}
     }
 
-    /// Moves the rows of one chunk elsewhere; false when few enough bytes are dead.
+    /// Moves the rows of one chunk elsewhere; false when few enough bytes are dead, or rows are damaged.
     pub(super) fn clear_one(&mut self, hashing: &Hashing) -> bool {
-        self.arena.to_clear().is_some_and(|slot| self.move_out(hashing, slot).is_some())
+        let Some(slot) = self.arena.to_clear() else { return false };
+        let copied = self.copy_in(slot);
+        if copied.is_some() {
+            self.move_out(hashing, slot);
+        }
+        copied.is_some()
     }
 
     /// Moves the rows of one mapped chunk, the next from `slot` on, into memory of their own; returns its slot, and what is
-    /// to be let go of. `None` when there is none, or it is damaged.
+    /// to be let go of. `None` when there is none, or rows are damaged.
     pub(super) fn move_in(&mut self, hashing: &Hashing, slot: usize) -> Option<(usize, Bytes)> {
         let slot = self.arena.mapped(slot)?;
-        self.move_out(hashing, slot).map(|chunk| (slot, chunk))
+        let mapped = self.copy_in(slot)?;
+        // Those that are dead were copied, too.
+        if self.arena.dead_in(slot) > 0 {
+            self.move_out(hashing, slot);
+        }
+        Some((slot, mapped))
     }
 
     /// Whether rows that lay in a file were found changed there: others may be, too.
@@ -185,25 +195,35 @@ impl Shards {
         self.damaged
     }
 
-    fn move_out(&mut self, hashing: &Hashing, slot: usize) -> Option<Bytes> {
-        if !self.arena.is_intact(slot) {
-            self.damaged = true;
+    /// See [`Arena::copy_in`].
+    fn copy_in(&mut self, slot: usize) -> Option<Bytes> {
+        if self.damaged {
             return None;
         }
+        let copied = self.arena.copy_in(slot);
+        self.damaged = copied.is_none();
+        copied
+    }
+
+    /// Moves the rows of a chunk elsewhere, and wipes it: what is dead in one that was mapped is not wiped yet.
+    fn move_out(&mut self, hashing: &Hashing, slot: usize) {
         let (shards, arena) = (&mut self.shards, &mut self.arena);
-        let chunk = arena.take(slot);
+        let mut chunk = arena.take(slot);
         for_each_in(&chunk, |at, laid| {
             if laid.dead {
                 return;
             }
             let (old, hash) = (Location::new(slot, at), hashing.of(laid.row.key));
-            // One that is dead where it is mapped is not in the index.
+            // One that is dead where it was mapped is not in the index.
             if let Some(entry) = shards[within(shard_of(hash))].index.find_mut(hash, |location| *location == old) {
                 *entry = arena.append(&laid.row);
             }
         });
         arena.release(slot);
-        Some(chunk)
+        if let Some(bytes) = chunk.own() {
+            bytes.fill(0);
+            black_box(bytes);
+        }
     }
 
     /// Adds the bytes of every row of one of them to `out`; returns how many rows.

@@ -135,7 +135,7 @@ fn length(bytes: &[u8]) -> io::Result<u32> {
 }
 
 /// What a snapshot is read from, by several threads at once.
-pub(in crate::kafka::table) trait Source: Clone {
+pub(super) trait Source: Clone {
     /// A part of it in memory.
     type Piece: Deref<Target = [u8]>;
     /// Fills `bytes` with what lies there.

@@ -89,13 +89,27 @@ impl Keeper {
         let Some(moving) = &mut self.moving else { return };
         if !self.shared.rows.move_in(moving) {
             self.moving = None;
-            tracing::debug!(topic = %self.identity.topic, "nothing of the table lies in its snapshot any more");
+            if !self.shared.rows.is_damaged() {
+                tracing::debug!(topic = %self.identity.topic, "nothing of the table lies in its snapshot any more");
+            }
         }
+    }
+
+    /// What the topic held at this moment was applied, or is at one of the positions that are asked for now, or after it.
+    fn as_of(&self) -> Timestamp {
+        self.clock.now().minus(self.shared.progress.behind())
+    }
+
+    /// Whether the last one holds what is known, and is young enough.
+    fn last_does(&self) -> bool {
+        let as_of = self.as_of();
+        let is_young = |of: &Timestamp| as_of.since(*of) <= self.retention / 8;
+        self.last.as_ref().is_some_and(|(kept, of)| *kept == *self.shared.positions.lock() && is_young(of))
     }
 
     /// Writes a snapshot if the table is restored and the last one does not do.
     fn keep(&mut self) {
-        if !self.shared.progress.is_restored() {
+        if !self.shared.progress.is_restored() || self.last_does() {
             return;
         }
         while self.moving.is_some() {
@@ -109,12 +123,8 @@ impl Keeper {
         let _held = shared.parts.as_ref().map(Parts::hold);
         // In this order: whatever the topic held at that moment was applied, or is at one of these offsets or after it;
         // and what is below them is in the rows that are laid down from here on.
-        let as_of = self.clock.now().minus(self.shared.progress.behind());
+        let as_of = self.as_of();
         let next = self.shared.positions.lock().clone();
-        let kept = self.last.as_ref();
-        if kept.is_some_and(|(kept, of)| *kept == next && as_of.since(*of) <= self.retention / 8) {
-            return;
-        }
         let (rows, seed) = (self.shared.rows.rows() as u64, self.shared.rows.seed());
         let header = Header { identity: self.identity.clone(), as_of, next, rows, seed };
         let (topic, begun) = (&self.identity.topic, steady_now());

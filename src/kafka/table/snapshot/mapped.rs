@@ -1,5 +1,5 @@
-//! Blocks of a snapshot as they lie in the kernel's cache of the file: nothing is copied, and no new memory is needed, which
-//! is half of what reading them costs.
+//! Blocks of a snapshot as they lie in the kernel's cache of the file: as long as they can be mapped nothing is copied, and no
+//! new memory is needed, which is half of what reading them costs.
 
 #![expect(unsafe_code, reason = "nobody but us can know that a file that is mapped stays as it is")]
 

@@ -23,8 +23,6 @@ mod store;
 mod trust;
 
 pub(super) use format::Header;
-#[cfg(test)]
-pub(super) use format::Source;
 pub(super) use keeper::{Keeper, Kept};
 pub(super) use recall::Recalling;
 pub(super) use store::Store;

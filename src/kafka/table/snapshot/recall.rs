@@ -33,13 +33,19 @@ impl Recalling {
         let panicked = |_| Err(Distrust::Damaged("it makes no sense"));
         let loaded = self.0.join().unwrap_or_else(panicked);
         let judged = loaded.and_then(|header| match header {
-            Some(header) => judge(&header, log, settings.clock.now()).map(|()| Some(header)),
+            Some(header) => {
+                judge(&header, log, settings.clock.now())?;
+                drop_deleted(&shared.rows, log);
+                match shared.rows.is_damaged() {
+                    false => Ok(Some(header)),
+                    true => Err(Distrust::Damaged("rows changed while they were read")),
+                }
+            }
             None => Ok(None),
         });
         match judged {
             Ok(None) => None,
             Ok(Some(header)) => {
-                drop_deleted(&shared.rows, log);
                 table_snapshots(&settings.name, "loaded").increment(1);
                 Some(header)
             }

@@ -308,6 +308,33 @@ mod tests {
         assert_eq!(content(&again), content(&rows));
     }
 
+    /// A table that began with a file one byte of which changed since.
+    #[cfg(target_os = "linux")]
+    fn changed_under(folder: &Path) -> Rows {
+        use std::os::unix::fs::FileExt as _;
+        let (store, rows) = (Store::new(folder, "t"), table());
+        store.write(&Header { seed: rows.seed(), ..header() }, &rows).unwrap();
+        let again = recall(&store).unwrap();
+        let file = OpenOptions::new().write(true).open(&store.file).unwrap();
+        let (whole, value) = (fs::read(&store.file).unwrap(), [b'v'; 299]);
+        let at = whole.windows(value.len()).position(|window| window == value).unwrap();
+        file.write_all_at(b"w", at as u64).unwrap();
+        again
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn rows_that_changed_in_their_file_are_found_as_they_are_moved_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = changed_under(folder.path());
+        assert!(!rows.is_damaged());
+        let mut moving = Moving::default();
+        while rows.move_in(&mut moving) {}
+        assert!(rows.is_damaged());
+        rows.clear();
+        assert!(!rows.is_damaged());
+    }
+
     #[test]
     fn only_the_owner_may_read_it() {
         let folder = tempfile::tempdir().unwrap();
