@@ -58,6 +58,9 @@ impl Location {
 #[error("the table outgrew what one process can index")]
 pub struct Full;
 
+/// A chunk that is mapped does not hold what it held when it was added: pages of a file may be read again at any time.
+pub(super) struct Damaged;
+
 /// The bytes of a chunk.
 pub(super) enum Bytes {
     /// In memory of its own.
@@ -271,14 +274,18 @@ impl Arena {
     }
 
     /// Copies a chunk that is mapped into memory of its own, where its rows keep their locations; returns what it was mapped
-    /// by. `None` when it does not hold any more what it held when it was added, and nothing changed: pages of a file that is
-    /// mapped may be read again at any time.
-    pub(super) fn copy_in(&mut self, slot: usize) -> Option<Bytes> {
+    /// by, if it was.
+    ///
+    /// # Errors
+    /// [`Damaged`], and nothing changed.
+    pub(super) fn copy_in(&mut self, slot: usize) -> Result<Option<Bytes>, Damaged> {
         let chunk = &mut self.chunks[slot];
-        let Bytes::Mapped(_, _, checksum) = &chunk.bytes else { return Some(Bytes::Own(Vec::new())) };
+        let Bytes::Mapped(_, _, checksum) = &chunk.bytes else { return Ok(None) };
         let copy = chunk.bytes.to_vec();
-        let is_intact = crc32fast::hash(&copy) == *checksum;
-        is_intact.then(|| std::mem::replace(&mut chunk.bytes, Bytes::Own(copy)))
+        match crc32fast::hash(&copy) == *checksum {
+            true => Ok(Some(std::mem::replace(&mut chunk.bytes, Bytes::Own(copy)))),
+            false => Err(Damaged),
+        }
     }
 
     /// Bytes of rows in a chunk that are dead.

@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use hashbrown::HashTable;
 
-use super::arena::{Arena, Bytes, Full, Location, for_each_in};
+use super::arena::{Arena, Bytes, Damaged, Full, Location, for_each_in};
 use super::block::Block;
 use super::hashing::Hashing;
 use super::prefetch::prefetch;
@@ -171,21 +171,21 @@ impl Shards {
     /// Moves the rows of one chunk elsewhere; false when few enough bytes are dead, or rows are damaged.
     pub(super) fn clear_one(&mut self, hashing: &Hashing) -> bool {
         let Some(slot) = self.arena.to_clear() else { return false };
-        let copied = self.copy_in(slot);
-        if copied.is_some() {
-            self.move_out(hashing, slot);
+        let Ok(mapped) = self.copy_in(slot) else { return false };
+        let left = self.move_out(hashing, slot);
+        if mapped.is_some() {
+            wipe(left);
         }
-        copied.is_some()
+        true
     }
 
     /// Moves the rows of one mapped chunk, the next from `slot` on, into memory of their own; returns its slot, and what is
     /// to be let go of. `None` when there is none, or rows are damaged.
     pub(super) fn move_in(&mut self, hashing: &Hashing, slot: usize) -> Option<(usize, Bytes)> {
         let slot = self.arena.mapped(slot)?;
-        let mapped = self.copy_in(slot)?;
-        // Those that are dead were copied, too.
+        let mapped = self.copy_in(slot).ok()??;
         if self.arena.dead_in(slot) > 0 {
-            self.move_out(hashing, slot);
+            wipe(self.move_out(hashing, slot));
         }
         Some((slot, mapped))
     }
@@ -196,19 +196,19 @@ impl Shards {
     }
 
     /// See [`Arena::copy_in`].
-    fn copy_in(&mut self, slot: usize) -> Option<Bytes> {
+    fn copy_in(&mut self, slot: usize) -> Result<Option<Bytes>, Damaged> {
         if self.damaged {
-            return None;
+            return Err(Damaged);
         }
         let copied = self.arena.copy_in(slot);
-        self.damaged = copied.is_none();
+        self.damaged = copied.is_err();
         copied
     }
 
-    /// Moves the rows of a chunk elsewhere, and wipes it: what is dead in one that was mapped is not wiped yet.
-    fn move_out(&mut self, hashing: &Hashing, slot: usize) {
+    /// Moves the rows of a chunk elsewhere; returns what is left.
+    fn move_out(&mut self, hashing: &Hashing, slot: usize) -> Bytes {
         let (shards, arena) = (&mut self.shards, &mut self.arena);
-        let mut chunk = arena.take(slot);
+        let chunk = arena.take(slot);
         for_each_in(&chunk, |at, laid| {
             if laid.dead {
                 return;
@@ -220,10 +220,7 @@ impl Shards {
             }
         });
         arena.release(slot);
-        if let Some(bytes) = chunk.own() {
-            bytes.fill(0);
-            black_box(bytes);
-        }
+        chunk
     }
 
     /// Adds the bytes of every row of one of them to `out`; returns how many rows.
@@ -259,6 +256,14 @@ impl Shard {
     fn add(&mut self, arena: &Arena, hashing: &Hashing, hash: u64, location: Location, row: &Row<'_>) {
         self.index.insert_unique(hash, location, |at| hash_at(arena, *at, hashing));
         self.erased += usize::from(row.value.is_none());
+    }
+}
+
+/// What was dead where it was mapped was copied with the rest, and must not stay in memory.
+fn wipe(mut chunk: Bytes) {
+    if let Some(bytes) = chunk.own() {
+        bytes.fill(0);
+        black_box(bytes);
     }
 }
 
