@@ -1,5 +1,7 @@
 //! A table's snapshot on local disk: what a restart reads after it, and when it is not trusted.
 
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -103,6 +105,41 @@ async fn the_snapshot_that_a_table_began_with_is_let_go_of_and_the_table_is_the_
     until("at the end", || behind(&table) == Duration::ZERO).await;
     kept.topic.assert_held(&table);
     stop(guard).await;
+}
+
+/// The disk gives other bytes when the rows are copied than it gave when they were checked.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_changes_under_the_table_is_found_and_the_table_is_read_from_its_topic() {
+    let mut kept = Kept::new("changed", &[]).await;
+    let producer = kept.topic.producer(&[]);
+    kept.topic.write(&producer, (0..20_000).map(|n| pair(n, n)));
+    kept.keep().await;
+    for round in 0.. {
+        assert!(round < 10, "the table was always restored before its snapshot changed");
+        // There is more to be read than the snapshot has: until it was, the rows are where the file is.
+        for _ in 0..20 {
+            kept.topic.write(&producer, (20_000..30_000).map(|n| pair(n, round)));
+        }
+        let (table, guard) = Table::start(&kept.topic.kafka, kept.settings()).unwrap();
+        until("it goes on from the snapshot", || table.records_read() > 0).await;
+        assert!(matches!(table.origin(), Origin::Snapshot { .. }), "{:?}", table.origin());
+        let file = std::fs::OpenOptions::new().write(true).open(kept.file()).unwrap();
+        let half = file.metadata().unwrap().len() / 2;
+        file.write_all_at(&[b'?'; 4_096], half).unwrap();
+        let was_in_time = !matches!(table.state(), TableState::Live { .. });
+        if was_in_time {
+            until("the table is the topic's", || {
+                table.origin() == Origin::Topic && matches!(table.state(), TableState::Live { .. })
+            })
+            .await;
+            kept.topic.assert_held(&table);
+        }
+        stop(guard).await;
+        if was_in_time {
+            return;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
