@@ -1,5 +1,6 @@
 //! What the router concluded for one event, every "no" included.
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::open::vocabulary;
@@ -121,7 +122,7 @@ pub struct DecisionOutcome<'a> {
     pub channel: Option<Open<'a, Channel>>,
     /// See [`super::endpoint_hash`]; never the address.
     #[serde(default)]
-    pub endpoint_hash: Option<String>,
+    pub endpoint_hash: Option<CompactString>,
     /// The kind of conclusion.
     pub verdict: Open<'a, Verdict>,
     /// Why.

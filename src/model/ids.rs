@@ -1,5 +1,6 @@
 //! Names that are computed, not chosen.
 
+use compact_str::CompactString;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -124,15 +125,15 @@ pub fn receipt_key(provider: &str, message_id: &str) -> String {
 }
 
 /// Names an endpoint in decisions without telling the address: the first 16 hex digits of SHA-256 over tenant,
-/// user, channel and address.
-pub fn endpoint_hash(tenant: &str, user_id: &str, channel: &str, address: &str) -> String {
+/// user, channel and address. Short enough to take no memory from the heap.
+pub fn endpoint_hash(tenant: &str, user_id: &str, channel: &str, address: &str) -> CompactString {
     let digest = hashed::<Sha256>(&[], &[tenant, user_id, channel, address]);
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    digest.iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {
-        hex.push(digit(byte >> 4));
-        hex.push(digit(byte & 15));
-        hex
-    })
+    let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+    let mut hex = [0; 16];
+    for (two, byte) in hex.chunks_exact_mut(2).zip(digest) {
+        two.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    CompactString::from_utf8_lossy(&hex)
 }
 
 /// What is hashed is seldom longer, and then takes no memory from the heap.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::{Channel, NotificationId, Open, Priority, Timestamp};
@@ -60,7 +61,7 @@ pub struct Outbound<'a> {
     /// [`super::endpoint_hash`]es of the recipient's other endpoints on this channel that have an outbound record of
     /// their own for this event; tells at wake which endpoints are new. Empty for nearly everyone.
     #[serde(default)]
-    pub siblings: Vec<String>,
+    pub siblings: Vec<CompactString>,
     /// What to try when this is not delivered or seen in time, in order; empty for most.
     #[serde(default)]
     pub fallback: Vec<Fallback<'a>>,

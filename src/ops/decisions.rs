@@ -130,7 +130,7 @@ fn suppression_values(
             continue;
         };
         let found = suppressions::value_of(session, record.tenant, channel, address)?;
-        values.extend(found.map(|value| (hash.clone(), value)));
+        values.extend(found.map(|value| (hash.to_string(), value)));
     }
     Ok(values)
 }

@@ -6,6 +6,7 @@
 mod settings;
 mod text;
 
+use compact_str::CompactString;
 use serde::Serialize;
 
 use crate::decide::Zones;
@@ -71,7 +72,7 @@ pub struct ExplainedOutcome {
     /// The channel, when one is concerned.
     pub channel: Option<String>,
     /// The endpoint, when one is concerned.
-    pub endpoint_hash: Option<String>,
+    pub endpoint_hash: Option<CompactString>,
     /// `ROUTED`, `SUPPRESSED`, …
     pub verdict: String,
     /// The reason code.

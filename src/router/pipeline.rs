@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use super::input::{Headers, Input, Kind};
@@ -112,7 +113,7 @@ type Each<T> = SmallVec<[Option<T>; 4]>;
 struct Answers<'s, 'c> {
     conclusions: &'s [Conclusion<'c>],
     /// Of their endpoints. Made once: an endpoint is named in its own outcome and in the records of its siblings.
-    hashes: Each<String>,
+    hashes: Each<CompactString>,
     chain: Option<Chain>,
 }
 
@@ -121,6 +122,8 @@ struct Occasion<'e, 'a> {
     rules: &'e Rules,
     event: &'e Event<'a>,
     category: &'e CategoryPolicy,
+    /// By its category and type; the same for all recipients.
+    template: &'e str,
     replay: Option<ReplayHeaders<'e>>,
     passed: Headers<'e>,
     now: Timestamp,
@@ -220,6 +223,7 @@ impl Pipeline {
             rules: &rules,
             event: &event,
             category,
+            template: category.template_for(event.kind, event.template),
             replay,
             passed: input.passed_headers(),
             now,
@@ -398,7 +402,7 @@ impl Pipeline {
         user: &str,
         (channel, address): (Channel, &str),
         conclusion: &Conclusion<'_>,
-        siblings: Vec<String>,
+        siblings: Vec<CompactString>,
         fallback: Vec<Fallback<'_>>,
     ) -> Result<NotificationId, Halt> {
         let event = occasion.event;
@@ -418,7 +422,7 @@ impl Pipeline {
             address,
             locale: event.locale.unwrap_or(joined.locale()),
             timezone: joined.timezone(),
-            template: occasion.category.template_for(event.kind, event.template),
+            template: occasion.template,
             data: event.data,
             collapse_key: event.collapse_key,
             not_before: event.not_before,
@@ -659,7 +663,7 @@ fn decision_of<'e>(
 fn outcome<'e>(
     user: &'e str,
     conclusion: &Conclusion<'_>,
-    endpoint_hash: Option<String>,
+    endpoint_hash: Option<CompactString>,
     joined: &Joined<'_>,
     notification_id: Option<NotificationId>,
 ) -> DecisionOutcome<'e> {
@@ -693,7 +697,7 @@ impl<'c> Answers<'_, 'c> {
     }
 
     /// The hashes of the other endpoints on the same channel that are told of the same event.
-    fn siblings(&self, index: usize) -> Vec<String> {
+    fn siblings(&self, index: usize) -> Vec<CompactString> {
         let channel = self.conclusions[index].channel;
         let told = |other: &Conclusion<'_>| {
             matches!(other.verdict, Verdict::Routed | Verdict::Deferred) && other.channel == channel

@@ -120,7 +120,7 @@ pub(super) fn full_outbound() -> Outbound<'static> {
         decided_at: Timestamp(1_763_000_000_456),
         policy_version: "3f2a",
         replay_id: Some("r-1"),
-        siblings: vec!["00112233aabbccdd".to_owned()],
+        siblings: vec!["00112233aabbccdd".into()],
         fallback: vec![Fallback { channel: Channel::Sms.into(), address: "+15550100", after_ms: 600_000 }],
         fallback_of: Some(notification_id()),
     }
@@ -153,7 +153,7 @@ pub(super) fn full_decision() -> Decision<'static> {
         outcomes: vec![DecisionOutcome {
             user_id: "ada",
             channel: Some(Channel::Email.into()),
-            endpoint_hash: Some("00112233aabbccdd".to_owned()),
+            endpoint_hash: Some("00112233aabbccdd".into()),
             verdict: Verdict::Deferred.into(),
             reason: Reason::QuietHours.into(),
             rule: 10,

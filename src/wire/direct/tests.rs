@@ -127,7 +127,7 @@ proptest! {
             collapse_key: optional[0].as_deref(), not_before: times[0].map(Timestamp),
             expires_at: times[1].map(Timestamp), decided_at: Timestamp(decided_at), replay_id: optional[1].as_deref(),
             fallback: siblings.iter().map(|text| Fallback { channel: open(text), address: text, after_ms }).collect(),
-            siblings: siblings.clone(),
+            siblings: siblings.iter().map(Into::into).collect(),
             ..samples::full_outbound()
         };
         prop_assert_eq!(directly(&outbound), by_serde(&outbound));
@@ -140,7 +140,7 @@ proptest! {
         let [event_id, source, user_id, word] = &texts;
         let [event_time, decided_at, offset, version] = numbers;
         let outcome = DecisionOutcome {
-            user_id, channel: optional[0].as_deref().map(open), endpoint_hash: optional[1].clone(),
+            user_id, channel: optional[0].as_deref().map(open), endpoint_hash: optional[1].as_deref().map(Into::into),
             verdict: open::<Verdict>(word), reason: open::<Reason>(word), rule,
             preferences: optional[0].as_ref().map(|_| PreferencesRef { partition: rule, offset, version }),
             notification_id: optional[1].as_ref().map(|_| samples::full_outbound().notification_id),
