@@ -7,8 +7,14 @@ java_is_new_enough() {
   [[ -n $version && $version -ge 17 ]]
 }
 
-# Debian package names of what is missing, one a line. $1: services, or build for the needs of compiler and checks too.
+# Debian package names of what is missing, one a line. $1: services; compile; build for both; checks for all.
 missing_packages() {
+  [[ $1 == compile ]] || missing_for_services
+  [[ $1 == services ]] || missing_for_compiling
+  [[ $1 != checks ]] || command -v valgrind >/dev/null || say valgrind
+}
+
+missing_for_services() {
   java_is_new_enough || say openjdk-17-jdk-headless
   command -v mvn >/dev/null || say maven
   command -v curl >/dev/null || say curl
@@ -17,11 +23,12 @@ missing_packages() {
   python3 -c 'import ensurepip, venv' 2>/dev/null || say python3-venv
   command -v node >/dev/null || say nodejs
   command -v npm >/dev/null || say npm
-  [[ $1 == build || $1 == checks ]] || return 0
+}
+
+missing_for_compiling() {
   command -v gcc >/dev/null || say gcc
   command -v g++ >/dev/null || say g++
   command -v make >/dev/null || say make
-  [[ $1 != checks ]] || command -v valgrind >/dev/null || say valgrind
   if ! command -v pkg-config >/dev/null; then
     say pkg-config
     say libssl-dev

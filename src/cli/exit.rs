@@ -35,6 +35,10 @@ pub(super) fn leave(code: i32) -> ! {
     // Nothing is left to do when they are gone.
     let _ = std::io::stdout().flush();
     let _ = std::io::stderr().flush();
+    if cfg!(profiled) {
+        // The C library writes the profile (dev/release).
+        std::process::exit(code)
+    }
     signal_hook::low_level::exit(code)
 }
 

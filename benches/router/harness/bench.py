@@ -37,6 +37,8 @@ def arguments():
     parser.add_argument("--streams-threads", default="1,2", help="a Kafka Streams contestant for each")
     parser.add_argument("--only", default="", help="names of contestants, separated by commas; notilog always runs first")
     parser.add_argument("--json", type=Path, help="file for all figures")
+    help_binary = "the build of notilog to measure, in place of Cargo's: what dev/release prints"
+    parser.add_argument("--binary", type=Path, metavar="FILE", help=help_binary)
     help_other = "another build of notilog, beside this one, to see what a change does; may be given several times"
     parser.add_argument("--other", type=Path, action="append", default=[], metavar="BINARY", help=help_other)
     parser.add_argument("--cargo-profile", default="bench", help="dev: to work on the benchmark itself")
@@ -180,7 +182,8 @@ def say(text):
 def main():
     options = arguments()
     with tempfile.TemporaryDirectory(prefix="bench-router-") as folder:
-        bench = Bench(options, Path(folder), build(options.cargo_profile))
+        binary, tool = build(options.cargo_profile)
+        bench = Bench(options, Path(folder), (options.binary or binary, tool))
         try:
             say(f"{options.recipients:,} recipients, rounds of {options.events:,} events; a small round first")
             bench.prepare()

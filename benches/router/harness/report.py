@@ -55,6 +55,7 @@ def as_json(options, rounds):
     return {
         **made(),
         "settings": {
+            "binary": str(options.binary) if options.binary else "cargo's release build",
             "events": options.events,
             "recipients": options.recipients,
             "event_partitions": EVENT_PARTITIONS,
