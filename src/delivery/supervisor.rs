@@ -24,7 +24,7 @@ use super::{ChannelConditions, Setup};
 use crate::channel::{Provider, Providers, Templates};
 use crate::config::{self, Config, Delay};
 use crate::decide::Zones;
-use crate::kafka::{Assignor, GroupConsumer, LagWatch, Settings, Table};
+use crate::kafka::{Assignor, GroupConsumer, LagWatch, OwnIds, Settings, Table};
 use crate::model::{Channel, Topics};
 use crate::suppression::SuppressionList;
 use crate::telemetry::clock::{Clock, steady_now};
@@ -76,6 +76,7 @@ struct Recipe {
     runtime: Handle,
     partitions: Condition,
     halted: Condition,
+    ids: OwnIds,
     stop: Arc<AtomicBool>,
 }
 
@@ -169,6 +170,7 @@ fn recipe(
         runtime: Handle::current(),
         partitions: conditions.partitions.clone(),
         halted: conditions.halted.clone(),
+        ids: OwnIds::default(),
         stop: Arc::clone(stop),
     }
 }
@@ -230,6 +232,7 @@ impl Recipe {
             topics: &destinations.inputs(),
             name: &id,
             is_static: delivery.static_membership,
+            ids: self.ids.clone(),
             assignor: Assignor::Range,
             queue_kib: QUEUE_KIB,
             split: |_| true,

@@ -23,7 +23,7 @@ use rdkafka::types::RDKafkaRespErr;
 use super::beside::Beside;
 use super::client::{Diagnostics, Kind, base_config};
 use super::denied::{Denied, principal_of};
-use super::member::{Member, Start, list_of};
+use super::member::{Member, OwnIds, Start, list_of};
 use super::native::ahead::Ahead;
 use super::record::{InRecord, OwnedRecord, TopicPartition};
 use super::transaction::GroupMetadata;
@@ -72,6 +72,8 @@ pub struct Settings<'a> {
     pub name: &'a str,
     /// Whether the member is a static one (KIP-345), under its name.
     pub is_static: bool,
+    /// The ids that earlier lives of the member had in this process: none when it is new in it, and takes its name over.
+    pub ids: OwnIds,
     /// How partitions are spread.
     pub assignor: Assignor,
     /// Bound on prefetched records, in KiB.
@@ -125,7 +127,7 @@ pub enum ConsumerFault {
         /// librdkafka's words.
         why: String,
     },
-    /// Another member joined under the same static membership.
+    /// Another member joined under the same static membership, and joining again would take its place.
     #[error(
         "group `{group}` has a newer member under this one's name; this one stops ({why}). If nobody replaced it on \
          purpose, give each process an `instance` of its own"
@@ -133,7 +135,7 @@ pub enum ConsumerFault {
     Replaced {
         /// The group.
         group: String,
-        /// librdkafka's words.
+        /// librdkafka's words, or who that is.
         why: String,
     },
     /// The principal may not do this.
@@ -156,6 +158,7 @@ pub struct GroupConsumer {
     /// Holds the client too, and is dropped before the member, which has to be the last to.
     ahead: Ahead<Context>,
     most_ahead: usize,
+    is_static: bool,
     member: Arc<Member>,
     split: fn(&str) -> bool,
     queues: HashMap<TopicPartition, Split>,
@@ -175,7 +178,8 @@ impl GroupConsumer {
     /// Joins the group.
     ///
     /// # Errors
-    /// [`ConsumerFault`] when the configuration is refused.
+    /// [`ConsumerFault`] when the configuration is refused, or someone else has the name of a static member that was there
+    /// before.
     pub fn subscribe(settings: &Settings<'_>) -> Result<Self, ConsumerFault> {
         let fault = |doing, error: &KafkaError| ConsumerFault::Kafka {
             group: settings.group.to_owned(),
@@ -227,19 +231,40 @@ impl GroupConsumer {
         // The group's coordinator is often connected to before any other broker. librdkafka (2.12) then finds nobody to
         // ask about the topics, takes its question for asked, and joins two seconds later. What is told does not matter.
         let _ = inner.fetch_metadata(None, FIRST_TIMEOUT);
-        let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
-        inner.subscribe(&topics).map_err(|error| fault("subscribing", &error))?;
         let inner = Arc::new(inner);
         let ahead = Ahead::new(&inner);
         let member = Member {
-            inner,
+            inner: Arc::clone(&inner),
             group: settings.group.to_owned(),
             name,
             principal: principal_of(settings.kafka),
+            ids: settings.ids.clone(),
             leaving: AtomicBool::new(false),
         };
-        let (member, split, most_ahead) = (Arc::new(member), settings.split, settings.ahead.max(1));
-        Ok(GroupConsumer { ahead, most_ahead, member, split, queues: HashMap::new(), open: None })
+        let consumer = GroupConsumer {
+            ahead,
+            most_ahead: settings.ahead.max(1),
+            is_static: settings.is_static,
+            member: Arc::new(member),
+            split: settings.split,
+            queues: HashMap::new(),
+            open: None,
+        };
+        if !settings.ids.is_empty() {
+            consumer.may_join()?;
+        }
+        let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
+        inner.subscribe(&topics).map_err(|error| fault("subscribing", &error))?;
+        Ok(consumer)
+    }
+
+    /// Whether joining again takes nobody's place.
+    fn may_join(&self) -> Result<(), ConsumerFault> {
+        if !self.is_static {
+            return Ok(());
+        }
+        let Some(successor) = self.member.successor()? else { return Ok(()) };
+        Err(ConsumerFault::Replaced { group: self.group().to_owned(), why: format!("it is `{successor}`") })
     }
 
     /// Serves the group and gives the next record of the partitions that are not split.
@@ -258,6 +283,9 @@ impl GroupConsumer {
             if self.ahead.is_empty()
                 && let Some(rebalance) = self.member.inner.context().rebalances.lock().pop_front()
             {
+                if matches!(rebalance, Rebalance::Assigned(_)) {
+                    self.member.note_id();
+                }
                 self.open = Some(rebalance.clone());
                 return Polled::Rebalance(rebalance);
             }
@@ -406,15 +434,19 @@ impl GroupConsumer {
         &self.member.inner
     }
 
-    /// Completes a revocation.
+    /// Completes a revocation. After one of what was lost librdkafka joins the group anew, with no id, which a group
+    /// always lets in: a static member finds out first whether it was replaced meanwhile.
     ///
     /// # Errors
-    /// [`ConsumerFault`] when librdkafka refuses.
+    /// [`ConsumerFault`] when librdkafka refuses, or when it was replaced.
     pub fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), ConsumerFault> {
         faults::at(Point::Revoked);
         for partition in partitions {
             self.queues.remove(partition);
             self.ahead.drop_of(partition);
+        }
+        if matches!(self.open, Some(Rebalance::Revoked { lost: true, .. })) {
+            self.may_join()?;
         }
         match self.inner().rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.inner().incremental_unassign(&list_of(partitions)),
@@ -477,12 +509,14 @@ impl GroupConsumer {
         Ok(())
     }
 
-    /// A partition that was only just assigned answers "erroneous state" until its fetcher runs.
+    /// A partition that was only just assigned answers "erroneous state" until its fetcher runs, and one that was lost
+    /// does so for good: its owner is told of that next.
     fn seek(&self, partition: &TopicPartition, offset: Offset) -> Result<(), ConsumerFault> {
         let deadline = steady_now() + CALL_TIMEOUT;
         loop {
             match self.inner().seek(&partition.topic, partition.partition, offset, CALL_TIMEOUT) {
                 Ok(()) => return Ok(()),
+                Err(_) if self.assignment_lost() => return Ok(()),
                 Err(_) if steady_now() < deadline => std::thread::sleep(Duration::from_millis(20)),
                 Err(error) => return Err(self.fault("seeking", &error)),
             }
@@ -548,7 +582,8 @@ fn member_name(settings: &Settings<'_>) -> String {
 
 impl Drop for GroupConsumer {
     /// Leaves the group: nobody completes a rebalance from here on, so the context does. One that was handed out
-    /// already is completed here: librdkafka's close would wait for that for ever.
+    /// already is completed here: librdkafka's close would wait for that for ever. Where all was lost the close comes
+    /// first, or else librdkafka would join once more, and take the place of who replaced this member.
     fn drop(&mut self) {
         self.member.leaving.store(true, Ordering::SeqCst);
         self.inner().context().closing.store(true, Ordering::SeqCst);
@@ -557,7 +592,13 @@ impl Drop for GroupConsumer {
         self.ahead.clear();
         let cooperative = matches!(self.inner().rebalance_protocol(), RebalanceProtocol::Cooperative);
         let noted = self.inner().context().rebalances.lock().pop_front();
-        let completed = match self.open.take().or(noted) {
+        let open = self.open.take().or(noted);
+        if matches!(open, Some(Rebalance::Revoked { lost: true, .. }))
+            && let Err(error) = self.inner().close_queue()
+        {
+            tracing::debug!(%error, "leaving the group");
+        }
+        let completed = match open {
             None => Ok(()),
             Some(Rebalance::Assigned(_)) if cooperative => self.inner().incremental_assign(&TopicPartitionList::new()),
             Some(Rebalance::Assigned(_)) => self.inner().assign(&TopicPartitionList::new()),

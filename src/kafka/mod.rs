@@ -23,7 +23,7 @@ pub use consumer::{Assignor, ConsumerFault, GroupConsumer, Polled, Rebalance, SE
 pub use denied::{Denied, Right, principal_of};
 pub use heads::HeldHeads;
 pub use lag::LagWatch;
-pub use member::{Bounds, Member, Membership, Start};
+pub use member::{Bounds, Member, Membership, OwnIds, Start};
 pub use missing::MissingTopics;
 pub use partition::partition_of;
 pub use record::{InRecord, OutRecord, OwnedRecord, Position, TopicPartition};

@@ -288,17 +288,21 @@ impl TransactionalProducer {
     }
 
     fn failure(&self, doing: &'static str, error: &KafkaError) -> Failure {
-        let code = error.rdkafka_error_code();
+        // After a fatal error every call says only that there was one.
+        let (code, why) = match self.inner.base().client().fatal_error() {
+            Some((code, why)) => (Some(code), format!("{code}: {why}")),
+            None => (error.rdkafka_error_code(), error.to_string()),
+        };
         match code {
             Some(
                 RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch,
-            ) => Failure::Fenced { id: self.id.to_string(), code: error.to_string() },
+            ) => Failure::Fenced { id: self.id.to_string(), code: why },
             Some(
                 RDKafkaErrorCode::IllegalGeneration
                 | RDKafkaErrorCode::UnknownMemberId
                 | RDKafkaErrorCode::RebalanceInProgress
                 | RDKafkaErrorCode::FencedInstanceId,
-            ) => Failure::Group(error.to_string()),
+            ) => Failure::Group(why),
             // The coordinator does not say which of the transaction's topics.
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
                 let principal = self.inner.base().context().principal.clone();
@@ -310,7 +314,7 @@ impl TransactionalProducer {
             Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => {
                 self.lacks(Right::on(On::TransactionalId, &self.id, Operation::Write))
             }
-            _ => Failure::Kafka { id: self.id.to_string(), doing, why: error.to_string() },
+            _ => Failure::Kafka { id: self.id.to_string(), doing, why },
         }
     }
 

@@ -40,7 +40,7 @@ use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::producer::ProduceError;
 use crate::kafka::rights::RightsWatch;
 use crate::kafka::{
-    Assignor, GroupConsumer, LagWatch, MissingTopics, Settings, Table, TableError, TableSettings, TableState,
+    Assignor, GroupConsumer, LagWatch, MissingTopics, OwnIds, Settings, Table, TableError, TableSettings, TableState,
     TransactionalProducer,
 };
 use crate::model::{Channel, Role, Topics};
@@ -237,6 +237,7 @@ struct Recipe {
     writer_ids: WriterIds,
     clock: Clock,
     assigned: Condition,
+    ids: OwnIds,
     stop: Arc<AtomicBool>,
 }
 
@@ -254,6 +255,7 @@ async fn supervise(setup: &Setup, topics: &Topics, table: Table, assigned: Condi
         writer_ids: setup.writer_ids,
         clock: setup.clock.clone(),
         assigned,
+        ids: OwnIds::default(),
         stop: Arc::clone(&stop),
     };
     let (sender, mut ended) = tokio::sync::mpsc::channel(1);
@@ -311,6 +313,7 @@ impl Recipe {
             topics: &inputs(&self.config, &self.topics),
             name: &id,
             is_static: false,
+            ids: self.ids.clone(),
             assignor: Assignor::Range,
             queue_kib: QUEUE_KIB,
             split: |_| true,

@@ -15,7 +15,9 @@ use super::placing::Places;
 use super::shard::{Shard, ShardEnd};
 use super::{Setup, input, output_topics, rules};
 use crate::config::{Delay, TableMode};
-use crate::kafka::{Assignor, ConsumerFault, GroupConsumer, MissingTopics, Settings, Table, TransactionalProducer};
+use crate::kafka::{
+    Assignor, ConsumerFault, GroupConsumer, MissingTopics, OwnIds, Settings, Table, TransactionalProducer,
+};
 use crate::model::Topics;
 use crate::suppression::SuppressionList;
 use crate::telemetry::clock::steady_now;
@@ -98,6 +100,8 @@ struct Plan<'s> {
     places: Places,
     rules: Arc<Rules>,
     partitions: Arc<Vec<AtomicUsize>>,
+    /// By shard.
+    ids: Vec<OwnIds>,
     assigned: Condition,
     stop: Arc<AtomicBool>,
 }
@@ -120,6 +124,7 @@ pub(super) async fn supervise(
         places,
         rules: Arc::new(rules(setup, topics, suppressions, missing)),
         partitions: Arc::new((0..shards).map(|_| AtomicUsize::new(0)).collect()),
+        ids: (0..shards).map(|_| OwnIds::default()).collect(),
         assigned,
         stop: Arc::new(AtomicBool::new(false)),
     };
@@ -204,6 +209,7 @@ impl Plan<'_> {
         let (topics, table, rules) = (self.topics.clone(), self.table.clone(), Arc::clone(&self.rules));
         let (clock, schemas, ids) = (self.setup.clock.clone(), Arc::clone(&self.setup.schemas), self.setup.writer_ids);
         let (stop, assigned, places) = (Arc::clone(&self.stop), self.assigned(number), self.places.clone());
+        let own_ids = self.ids[number].clone();
         move || {
             let durations = |delays: &[Delay]| delays.iter().map(|delay| delay.0).collect::<Vec<Duration>>();
             let event_tiers = durations(&config.router.tiers);
@@ -216,6 +222,7 @@ impl Plan<'_> {
                 topics: &inputs,
                 name: &id,
                 is_static: config.router.static_membership,
+                ids: own_ids,
                 assignor: match config.router.table {
                     TableMode::Whole => Assignor::CooperativeSticky,
                     TableMode::CoPartitioned => Assignor::Range,

@@ -75,6 +75,33 @@ async fn case_02_a_fenced_process_ends_and_does_not_take_its_id_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn case_02_a_static_zombie_does_not_take_its_name_back_when_its_session_is_over() {
+    let scene = Scene::new("name", Brokers::Shared).await;
+    let watch = scene.watch();
+    let proxy = Proxy::before(&scene.brokers.ports()).await;
+    let start = Start::instance("a");
+    let mut zombie = scene.router(&start.clone().through(proxy.bootstrap()));
+    zombie.wait_until_assigned().await;
+    // Both shards have committed where their partitions begin: the first thing that a successor would fence.
+    proxy.wait_for_seen(Api::EndTxn, 2).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Nobody tells it that its name went to another: it finds out by itself that its session is over, and librdkafka
+    // would join anew then, with no id, whom a group lets in under any name.
+    proxy.fail(Api::Heartbeat, usize::MAX, Fault::Hold, |_| true);
+    let mut successor = scene.router(&start);
+    successor.wait_until_assigned().await;
+    let status = zombie.end().await;
+    assert_eq!(status.code(), Some(1), "{}", zombie.log());
+    assert!(zombie.log().contains("has a newer member under this one's name"), "{}", zombie.log());
+    proxy.forget_held();
+    let load = scene.load(300, &[]);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let events = load.finish().await;
+    assert_exactly_once(&watch.verdict(events, 0).await);
+    assert!(successor.ended().is_none(), "the newer one lives: {}", successor.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn case_02_a_zombie_whose_records_never_left_does_not_end_its_successors_transactions() {
     let scene = Scene::new("never-left", Brokers::Shared).await;
     let watch = scene.watch();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use notilog::kafka::admin::Admin;
 use notilog::kafka::producer::{Outgoing, Producer};
 use notilog::kafka::{
-    Assignor, Ended, Failure, GroupConsumer, MissingTopics, OutRecord, Polled, Rebalance, Settings, Table,
+    Assignor, Ended, Failure, GroupConsumer, MissingTopics, OutRecord, OwnIds, Polled, Rebalance, Settings, Table,
     TableSettings, TableState, TransactionalProducer,
 };
 use notilog::telemetry::clock::Clock;
@@ -25,6 +25,7 @@ fn subscribe(world: &World, assignor: Assignor, split: fn(&str) -> bool, ahead: 
         topics: &[world.topics.events("shop")],
         name: &world.topics.named("drop-member"),
         is_static: false,
+        ids: OwnIds::default(),
         assignor,
         queue_kib: 1_024,
         split,
