@@ -23,7 +23,8 @@ use rdkafka::types::RDKafkaRespErr;
 use super::beside::Beside;
 use super::client::{Diagnostics, Kind, base_config};
 use super::denied::{Denied, principal_of};
-use super::member::{Member, OwnIds, Start, list_of};
+use super::joining::{Joining, OwnIds, Step, fenced};
+use super::member::{Member, Start, list_of};
 use super::native::ahead::Ahead;
 use super::record::{InRecord, OwnedRecord, TopicPartition};
 use super::transaction::GroupMetadata;
@@ -129,14 +130,14 @@ pub enum ConsumerFault {
     },
     /// Another member joined under the same static membership, and joining again would take its place.
     #[error(
-        "group `{group}` has a newer member under this one's name; this one stops ({why}). If nobody replaced it on \
+        "group `{group}` has a newer member under this one's name, `{member}`; this one stops. If nobody replaced it on \
          purpose, give each process an `instance` of its own"
     )]
     Replaced {
         /// The group.
         group: String,
-        /// librdkafka's words, or who that is.
-        why: String,
+        /// The id of the newer one.
+        member: String,
     },
     /// The principal may not do this.
     #[error(transparent)]
@@ -159,6 +160,8 @@ pub struct GroupConsumer {
     ahead: Ahead<Context>,
     most_ahead: usize,
     is_static: bool,
+    /// What a static member may do only once it is known that nobody else has its name.
+    joining: Option<Joining>,
     member: Arc<Member>,
     split: fn(&str) -> bool,
     queues: HashMap<TopicPartition, Split>,
@@ -178,8 +181,7 @@ impl GroupConsumer {
     /// Joins the group.
     ///
     /// # Errors
-    /// [`ConsumerFault`] when the configuration is refused, or someone else has the name of a static member that was there
-    /// before.
+    /// [`ConsumerFault`] when the configuration is refused.
     pub fn subscribe(settings: &Settings<'_>) -> Result<Self, ConsumerFault> {
         let fault = |doing, error: &KafkaError| ConsumerFault::Kafka {
             group: settings.group.to_owned(),
@@ -216,8 +218,7 @@ impl GroupConsumer {
         if settings.tells_ends {
             config.set("enable.partition.eof", "true");
         }
-        let name = member_name(settings);
-        config.set("client.id", &name);
+        config.set("client.id", client_id(settings));
         if settings.is_static {
             config.set("group.instance.id", settings.name);
         }
@@ -236,35 +237,44 @@ impl GroupConsumer {
         let member = Member {
             inner: Arc::clone(&inner),
             group: settings.group.to_owned(),
-            name,
+            name: settings.name.to_owned(),
             principal: principal_of(settings.kafka),
             ids: settings.ids.clone(),
             leaving: AtomicBool::new(false),
         };
-        let consumer = GroupConsumer {
+        let mut consumer = GroupConsumer {
             ahead,
             most_ahead: settings.ahead.max(1),
             is_static: settings.is_static,
+            joining: None,
             member: Arc::new(member),
             split: settings.split,
             queues: HashMap::new(),
             open: None,
         };
-        if !settings.ids.is_empty() {
-            consumer.may_join()?;
+        // New in this process, it takes its name over from whoever had it.
+        if settings.is_static && !settings.ids.is_empty() {
+            consumer.joining = Some(Joining::new(Step::Subscribe(settings.topics.to_vec())));
+        } else {
+            consumer.join(settings.topics)?;
         }
-        let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
-        inner.subscribe(&topics).map_err(|error| fault("subscribing", &error))?;
         Ok(consumer)
     }
 
-    /// Whether joining again takes nobody's place.
-    fn may_join(&self) -> Result<(), ConsumerFault> {
-        if !self.is_static {
-            return Ok(());
+    fn join(&self, topics: &[String]) -> Result<(), ConsumerFault> {
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        self.inner().subscribe(&topics).map_err(|error| self.fault("subscribing", &error))
+    }
+
+    /// Takes the step that makes librdkafka join, once it takes nobody's place.
+    fn go_on_joining(&mut self) -> Result<(), ConsumerFault> {
+        let Some(joining) = &mut self.joining else { return Ok(()) };
+        let Some(step) = joining.ask(&self.member)?.cloned() else { return Ok(()) };
+        self.joining = None;
+        match step {
+            Step::Subscribe(topics) => self.join(&topics),
+            Step::Release(partitions) => self.complete(&partitions),
         }
-        let Some(successor) = self.member.successor()? else { return Ok(()) };
-        Err(ConsumerFault::Replaced { group: self.group().to_owned(), why: format!("it is `{successor}`") })
     }
 
     /// Serves the group and gives the next record of the partitions that are not split.
@@ -275,6 +285,9 @@ impl GroupConsumer {
     /// As [`GroupConsumer::poll`]; `look` is shown the keys of records that were taken together, before the first of them
     /// is handed out.
     pub fn poll_ahead(&mut self, timeout: Duration, look: impl FnOnce(&[&[u8]])) -> Polled<'_> {
+        if let Err(fault) = self.go_on_joining() {
+            return Polled::Fault(fault);
+        }
         if self.ahead.is_empty() {
             if self.take_ahead(timeout) > 1 {
                 look(&self.ahead.keys().collect::<Vec<_>>());
@@ -434,8 +447,8 @@ impl GroupConsumer {
         &self.member.inner
     }
 
-    /// Completes a revocation. After one of what was lost librdkafka joins the group anew, with no id, which a group
-    /// always lets in: a static member finds out first whether it was replaced meanwhile.
+    /// Completes a revocation. When librdkafka would join without an id after it, a static member completes it only once it
+    /// is known that it was not replaced meanwhile: polling finds that out, if it cannot be told at once.
     ///
     /// # Errors
     /// [`ConsumerFault`] when librdkafka refuses, or when it was replaced.
@@ -445,11 +458,17 @@ impl GroupConsumer {
             self.queues.remove(partition);
             self.ahead.drop_of(partition);
         }
-        if matches!(self.open, Some(Rebalance::Revoked { lost: true, .. })) {
-            self.may_join()?;
+        let is_lost = matches!(self.open, Some(Rebalance::Revoked { lost: true, .. }));
+        if self.is_static && (is_lost || !self.member.has_id()) {
+            self.joining = Some(Joining::new(Step::Release(partitions.to_vec())));
+            return self.go_on_joining();
         }
+        self.complete(partitions)
+    }
+
+    fn complete(&mut self, revoked: &[TopicPartition]) -> Result<(), ConsumerFault> {
         match self.inner().rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.inner().incremental_unassign(&list_of(partitions)),
+            RebalanceProtocol::Cooperative => self.inner().incremental_unassign(&list_of(revoked)),
             _ => self.inner().unassign(),
         }
         .map_err(|error| self.fault("unassigning", &error))?;
@@ -552,9 +571,7 @@ fn polled_error(member: &Member, error: &KafkaError) -> Option<ConsumerFault> {
     let group = member.group.clone();
     let why = error.to_string();
     match error {
-        KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) => {
-            return Some(ConsumerFault::Replaced { group, why });
-        }
+        KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) => return Some(fenced(member, why)),
         KafkaError::MessageConsumptionFatal(_) => {
             return Some(ConsumerFault::Kafka { group, doing: "polling", why });
         }
@@ -574,8 +591,8 @@ fn isolation() -> &'static str {
     if faults::broken(Breakage::ReadUncommitted) { "read_uncommitted" } else { "read_committed" }
 }
 
-/// The name of a member as the group's other members see it: the operator's client id, if there is one, comes first.
-fn member_name(settings: &Settings<'_>) -> String {
+/// What the group's other members see: the operator's client id, if there is one, comes before the name.
+fn client_id(settings: &Settings<'_>) -> String {
     let own = settings.kafka.properties.get("client.id").map_or("notilog", |id| id.reveal());
     format!("{own}.{}", settings.name)
 }
@@ -585,6 +602,8 @@ impl Drop for GroupConsumer {
     /// already is completed here: librdkafka's close would wait for that for ever. Where all was lost the close comes
     /// first, or else librdkafka would join once more, and take the place of who replaced this member.
     fn drop(&mut self) {
+        // A static member does not leave: the next life has to know it.
+        self.member.note_id();
         self.member.leaving.store(true, Ordering::SeqCst);
         self.inner().context().closing.store(true, Ordering::SeqCst);
         // They hold the client too, and must not be the last to.
@@ -625,6 +644,11 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // The close was asked for twice.
+        let is_closing = self.closing.load(Ordering::SeqCst);
+        if is_closing && error.rdkafka_error_code() == Some(RDKafkaErrorCode::InProgress) {
+            return;
+        }
         self.diagnostics.on_error(&error, reason);
     }
 

@@ -4,20 +4,21 @@
 //! Only asks, and may be asked on another thread than the one that polls: an answer about offsets can take long, because
 //! others' open transactions are waited for, and the partitions that stay must not stop for that.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::groups::GroupMemberInfo;
 use rdkafka::topic_partition_list::Offset;
 
 use super::acl::{Kind as On, Operation};
 use super::consumer::{ConsumerFault, Context, SESSION_TIMEOUT};
 use super::denied::{Denied, Right};
+use super::joining::{Named, OwnIds};
 use super::native;
 use super::record::TopicPartition;
 use super::transaction::TRANSACTION_TIMEOUT;
@@ -64,41 +65,11 @@ pub enum Membership {
     Rival(String),
 }
 
-/// The ids that a group gave to the lives of one member in this process: whoever has one of them is no rival. Clones are
-/// the same ids.
-#[derive(Debug, Clone, Default)]
-pub struct OwnIds(Arc<Mutex<VecDeque<String>>>);
-
-impl OwnIds {
-    /// More than the group can still have: it forgets an id when the session of its last life is over.
-    const MOST: usize = 16;
-
-    fn add(&self, id: String) {
-        let mut ids = self.0.lock();
-        if id.is_empty() || ids.contains(&id) {
-            return;
-        }
-        if ids.len() == Self::MOST {
-            ids.pop_front();
-        }
-        ids.push_back(id);
-    }
-
-    fn contains(&self, id: &str) -> bool {
-        self.0.lock().iter().any(|own| own == id)
-    }
-
-    /// Whether the group never gave one.
-    pub fn is_empty(&self) -> bool {
-        self.0.lock().is_empty()
-    }
-}
-
 /// A member's view of the cluster.
 pub struct Member {
     pub(super) inner: Arc<BaseConsumer<Context>>,
     pub(super) group: String,
-    /// The client id: what all lives of one member have in common.
+    /// How its client id ends: what all lives of one member have in common.
     pub(super) name: String,
     pub(super) principal: String,
     pub(super) ids: OwnIds,
@@ -210,37 +181,46 @@ impl Member {
         }
     }
 
-    /// Who has this member's name now, if someone else does; does not wait.
-    ///
-    /// Of a static member (KIP-345) that is a newer one for certain: the group gives a name to whoever joined last. This one
-    /// must not join again then, because it would take the name back, and with it the other's place.
-    ///
-    /// # Errors
-    /// As [`Member::membership`].
-    pub fn successor(&self) -> Result<Option<String>, ConsumerFault> {
-        match self.ask("asking who is in the group", || self.try_membership())? {
-            Membership::Rival(member) => Ok(Some(member)),
-            Membership::Alone | Membership::Outside => Ok(None),
-        }
-    }
-
-    /// Remembers the id that the group gave.
-    pub(super) fn note_id(&self) {
-        self.ids.add(native::group::member_id(&self.inner));
-    }
-
     fn try_membership(&self) -> Result<Membership, KafkaError> {
         let groups = self.inner.fetch_group_list(Some(&self.group), CALL_TIMEOUT)?;
         let own = native::group::member_id(&self.inner);
-        self.ids.add(own.clone());
+        self.ids.add(&own);
         let group = groups.groups().iter().find(|group| group.name() == self.group);
         let members = group.map_or(&[][..], |group| group.members());
-        let rival = members.iter().find(|member| member.client_id() == self.name && !self.ids.contains(member.id()));
-        Ok(match rival {
+        Ok(match self.rival(members) {
             Some(rival) => Membership::Rival(rival.id().to_owned()),
             None if members.iter().any(|member| member.id() == own) => Membership::Alone,
             None => Membership::Outside,
         })
+    }
+
+    /// Who has this member's name, and is none of its lives in this process. What operators call their clients comes before the
+    /// name, and may be another word on another machine.
+    fn rival<'m>(&self, members: &'m [GroupMemberInfo]) -> Option<&'m GroupMemberInfo> {
+        let is_named = |client_id: &str| {
+            client_id.strip_suffix(&*self.name).is_some_and(|own| own.is_empty() || own.ends_with('.'))
+        };
+        members.iter().find(|member| is_named(member.client_id()) && !self.ids.contains(member.id()))
+    }
+
+    /// Who has the name of this static member now, if it is not this one. `None` when the group is not known where it was
+    /// asked for, as while its coordinator moves.
+    pub(super) fn try_successor(&self) -> Result<Option<Named>, KafkaError> {
+        let groups = self.inner.fetch_group_list(Some(&self.group), CALL_TIMEOUT)?;
+        let group = groups.groups().iter().find(|group| group.name() == self.group);
+        // librdkafka takes the group for one without a state when its coordinator did not describe it.
+        let Some(group) = group.filter(|group| !matches!(group.state(), "" | "Dead")) else { return Ok(None) };
+        Ok(Some(self.rival(group.members()).map_or(Named::Nobody, |rival| Named::Another(rival.id().to_owned()))))
+    }
+
+    /// Whether the group knows it.
+    pub(super) fn has_id(&self) -> bool {
+        !native::group::member_id(&self.inner).is_empty()
+    }
+
+    /// Remembers the id that the group gave.
+    pub(super) fn note_id(&self) {
+        self.ids.add(&native::group::member_id(&self.inner));
     }
 
     /// Whether a new producer may follow one that was told, `age` after its transaction began, that it is fenced.
@@ -295,7 +275,7 @@ impl Member {
 }
 
 /// Errors that the cluster gives while a coordinator or leader moves, loads or waits for a transaction's end.
-fn may_pass(error: &KafkaError) -> bool {
+pub(super) fn may_pass(error: &KafkaError) -> bool {
     !matches!(
         error.rdkafka_error_code(),
         Some(RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed)
@@ -308,33 +288,4 @@ pub(super) fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
         list.add_partition(&partition.topic, partition.partition);
     }
     list
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_ids_of_earlier_lives_are_known_to_later_ones() {
-        let ids = OwnIds::default();
-        assert!(ids.is_empty());
-        let later = ids.clone();
-        ids.add("m-1".to_owned());
-        assert!(later.contains("m-1") && !later.contains("m-2"));
-    }
-
-    #[test]
-    fn a_member_without_an_id_has_none() {
-        let ids = OwnIds::default();
-        ids.add(String::new());
-        assert!(ids.is_empty() && !ids.contains(""));
-    }
-
-    #[test]
-    fn only_the_last_ids_are_kept() {
-        let ids = OwnIds::default();
-        (0..=OwnIds::MOST).for_each(|n| ids.add(format!("m-{n}")));
-        ids.add("m-1".to_owned());
-        assert!(!ids.contains("m-0") && (1..=OwnIds::MOST).all(|n| ids.contains(&format!("m-{n}"))));
-    }
 }

@@ -288,15 +288,13 @@ impl TransactionalProducer {
     }
 
     fn failure(&self, doing: &'static str, error: &KafkaError) -> Failure {
-        // After a fatal error every call says only that there was one.
-        let (code, why) = match self.inner.base().client().fatal_error() {
-            Some((code, why)) => (Some(code), format!("{code}: {why}")),
-            None => (error.rdkafka_error_code(), error.to_string()),
-        };
-        match code {
-            Some(
-                RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch,
-            ) => Failure::Fenced { id: self.id.to_string(), code: why },
+        // After a fatal error producing says only that there was one.
+        if let Some(fenced) = self.fence() {
+            return fenced;
+        }
+        let why = error.to_string();
+        match error.rdkafka_error_code() {
+            Some(code) if is_fence(code) => Failure::Fenced { id: self.id.to_string(), code: why },
             Some(
                 RDKafkaErrorCode::IllegalGeneration
                 | RDKafkaErrorCode::UnknownMemberId
@@ -318,9 +316,19 @@ impl TransactionalProducer {
         }
     }
 
+    /// That it is fenced, if it knows: what it wrote is lost then, which is no reason to look for another cause.
+    fn fence(&self) -> Option<Failure> {
+        let (code, why) = self.inner.base().client().fatal_error()?;
+        is_fence(code).then(|| Failure::Fenced { id: self.id.to_string(), code: format!("{code}: {why}") })
+    }
+
     fn lacks(&self, right: Right) -> Failure {
         self.inner.base().context().lacks(right)
     }
+}
+
+fn is_fence(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch)
 }
 
 /// False only when the cluster says that it does not have the topic.
@@ -499,6 +507,9 @@ impl Transaction {
         }
         self.empty();
         faults::at(Point::Aborting);
+        if let Some(fenced) = self.producer.fence() {
+            return Ended::Fenced(fenced);
+        }
         if self.needs_a_new_epoch() {
             return Ended::Unknown(self.nearest(why));
         }

@@ -102,6 +102,26 @@ async fn case_02_a_static_zombie_does_not_take_its_name_back_when_its_session_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn case_02_a_static_member_that_takes_its_session_for_over_and_was_not_replaced_goes_on() {
+    let scene = Scene::new("alone", Brokers::Shared).await;
+    let watch = scene.watch();
+    let proxy = Proxy::before(&scene.brokers.ports()).await;
+    let mut router = scene.router(&Start::instance("a").through(proxy.bootstrap()));
+    router.wait_until_assigned().await;
+    let load = scene.load(300, &[]);
+    // To the group it is as alive as can be, and has the name under its old id: only the answers are lost. While it looks
+    // whether another has the name, librdkafka asks for it without an id, which the group takes for an attempt to steal it.
+    proxy.fail(Api::Heartbeat, usize::MAX, Fault::LoseAnswer, |_| true);
+    proxy.fail(Api::ListGroups, usize::MAX, Fault::Slow(Duration::from_secs(5)), |_| true);
+    router.wait_for_log("lost=true", 2).await;
+    proxy.heal();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let events = load.finish().await;
+    assert_exactly_once(&watch.verdict(events, 0).await);
+    assert!(router.ended().is_none(), "{}", router.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn case_02_a_zombie_whose_records_never_left_does_not_end_its_successors_transactions() {
     let scene = Scene::new("never-left", Brokers::Shared).await;
     let watch = scene.watch();

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use notilog::kafka::admin::Admin;
 use notilog::kafka::producer::{Outgoing, Producer};
 use notilog::kafka::{
-    Assignor, Ended, Failure, GroupConsumer, MissingTopics, OutRecord, OwnIds, Polled, Rebalance, Settings, Table,
-    TableSettings, TableState, TransactionalProducer,
+    Assignor, ConsumerFault, Ended, Failure, GroupConsumer, MissingTopics, OutRecord, OwnIds, Polled, Rebalance,
+    Settings, Table, TableSettings, TableState, TransactionalProducer,
 };
 use notilog::telemetry::clock::Clock;
 use rstest::rstest;
@@ -19,28 +19,39 @@ fn member(world: &World, assignor: Assignor) -> GroupConsumer {
 }
 
 fn subscribe(world: &World, assignor: Assignor, split: fn(&str) -> bool, ahead: usize) -> GroupConsumer {
-    GroupConsumer::subscribe(&Settings {
+    subscribe_with(world, |settings| {
+        (settings.assignor, settings.split, settings.ahead) = (assignor, split, ahead);
+    })
+}
+
+fn subscribe_with(world: &World, change: impl FnOnce(&mut Settings<'_>)) -> GroupConsumer {
+    let (group, name) = (world.topics.named("drop"), world.topics.named("drop-member"));
+    let topics = [world.topics.events("shop")];
+    let mut settings = Settings {
         kafka: &world.config.kafka,
-        group: &world.topics.named("drop"),
-        topics: &[world.topics.events("shop")],
-        name: &world.topics.named("drop-member"),
+        group: &group,
+        topics: &topics,
+        name: &name,
         is_static: false,
         ids: OwnIds::default(),
-        assignor,
+        assignor: Assignor::Range,
         queue_kib: 1_024,
-        split,
+        split: |_| true,
         tells_ends: true,
-        ahead,
-    })
-    .unwrap()
+        ahead: 1,
+    };
+    change(&mut settings);
+    GroupConsumer::subscribe(&settings).unwrap()
 }
 
 fn next_rebalance(consumer: &mut GroupConsumer) -> Rebalance {
     let deadline = Instant::now() + PATIENCE;
     loop {
         assert!(Instant::now() < deadline, "no rebalance came");
-        if let Polled::Rebalance(rebalance) = consumer.poll(Duration::from_millis(100)) {
-            return rebalance;
+        match consumer.poll(Duration::from_millis(100)) {
+            Polled::Rebalance(rebalance) => return rebalance,
+            Polled::Fault(fault) => panic!("no rebalance came: {fault}"),
+            Polled::Record(_) | Polled::Idle => {}
         }
     }
 }
@@ -325,4 +336,61 @@ async fn a_table_finds_partitions_that_are_added_while_it_is_read() {
         assert!(Instant::now() < deadline, "the partition was not found");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// A life of a static member; those with the same ids are of one process.
+fn life(world: &World, ids: &OwnIds) -> GroupConsumer {
+    subscribe_with(world, |settings| {
+        settings.is_static = true;
+        settings.ids = ids.clone();
+    })
+}
+
+fn takes_up_all(consumer: &mut GroupConsumer) {
+    let Rebalance::Assigned(partitions) = next_rebalance(consumer) else { panic!("nothing was its own yet") };
+    consumer.accept(&partitions).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_member_that_is_made_anew_does_not_join_when_another_has_its_name() {
+    let world = World::new("anew", "").await;
+    let work = move || {
+        let ids = OwnIds::default();
+        let mut first = life(&world, &ids);
+        takes_up_all(&mut first);
+        let mut successor = life(&world, &OwnIds::default());
+        takes_up_all(&mut successor);
+        drop(first);
+        let mut second = life(&world, &ids);
+        let deadline = Instant::now() + PATIENCE;
+        let fault = loop {
+            assert!(Instant::now() < deadline, "it was not told that it was replaced");
+            match second.poll(Duration::from_millis(100)) {
+                Polled::Fault(fault) => break fault,
+                Polled::Rebalance(_) => panic!("it took the name back"),
+                Polled::Record(_) | Polled::Idle => {}
+            }
+        };
+        assert!(matches!(fault, ConsumerFault::Replaced { .. }), "{fault}");
+        drop(second);
+        for _ in 0..30 {
+            let polled = successor.poll(Duration::from_millis(100));
+            assert!(!matches!(polled, Polled::Fault(_)), "it is in the group");
+        }
+    };
+    tokio::task::spawn_blocking(work).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_member_that_is_made_anew_takes_its_own_old_id_for_no_other() {
+    let world = World::new("own", "").await;
+    let work = move || {
+        let ids = OwnIds::default();
+        let mut first = life(&world, &ids);
+        takes_up_all(&mut first);
+        // It does not leave: its id stays in the group for the length of a session.
+        drop(first);
+        takes_up_all(&mut life(&world, &ids));
+    };
+    tokio::task::spawn_blocking(work).await.unwrap();
 }

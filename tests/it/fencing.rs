@@ -76,9 +76,13 @@ async fn a_zombie_ends_nothing_of_it_is_visible_and_its_replacement_lives_on(#[c
     assert!(replacement.ended().is_none(), "{}", world.log());
 }
 
+#[rstest]
+#[case::of_static_members("true")]
+#[case::of_dynamic_members("false")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_merely_stood_still_goes_on() {
-    let world = World::new("still", "router.commit_interval = \"50ms\"").await;
+async fn a_process_that_merely_stood_still_goes_on(#[case] is_static: &str) {
+    let toml = format!("router.static_membership = {is_static}\nrouter.commit_interval = \"50ms\"");
+    let world = World::new("still", &toml).await;
     world.preferences((0..USERS).map(|n| person(&format!("u-{n}"))).collect()).await;
     let mut router = world.program(&["router"]);
     world.wait_for_log("begins for the first time", 1).await;

@@ -163,6 +163,10 @@ impl Running {
             return Ok(());
         }
         self.heads.clear();
+        if self.shard.consumer.assignment_lost() {
+            // Nothing of it will be committed, and all of it is forgotten once the loss is handed out.
+            return Ok(());
+        }
         let deadline = steady_now() + PATIENCE;
         let missing = loop {
             let missing = self.look_where_the_group_stands()?;

@@ -12,6 +12,7 @@ pub enum Api {
     FindCoordinator = 10,
     JoinGroup = 11,
     Heartbeat = 12,
+    ListGroups = 16,
     /// ApiVersions: the first on each connection.
     Versions = 18,
     InitProducerId = 22,
@@ -21,7 +22,7 @@ pub enum Api {
     TxnOffsetCommit = 28,
 }
 
-const ALL: [Api; 13] = [
+const ALL: [Api; 14] = [
     Api::Produce,
     Api::Fetch,
     Api::Metadata,
@@ -29,6 +30,7 @@ const ALL: [Api; 13] = [
     Api::FindCoordinator,
     Api::JoinGroup,
     Api::Heartbeat,
+    Api::ListGroups,
     Api::Versions,
     Api::InitProducerId,
     Api::AddPartitionsToTxn,
