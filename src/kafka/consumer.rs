@@ -298,6 +298,8 @@ impl GroupConsumer {
             {
                 if matches!(rebalance, Rebalance::Assigned(_)) {
                     self.member.note_id();
+                    // librdkafka joined without it, as it does when topics come and go.
+                    self.joining = None;
                 }
                 self.open = Some(rebalance.clone());
                 return Polled::Rebalance(rebalance);
@@ -460,7 +462,10 @@ impl GroupConsumer {
         }
         let is_lost = matches!(self.open, Some(Rebalance::Revoked { lost: true, .. }));
         if self.is_static && (is_lost || !self.member.has_id()) {
-            self.joining = Some(Joining::new(Step::Release(partitions.to_vec())));
+            // One that waits already is completed with it.
+            let waiting = self.joining.take().map_or_else(Vec::new, Joining::into_released);
+            let all = waiting.into_iter().chain(partitions.iter().cloned()).collect();
+            self.joining = Some(Joining::new(Step::Release(all)));
             return self.go_on_joining();
         }
         self.complete(partitions)
@@ -494,7 +499,7 @@ impl GroupConsumer {
         }
     }
 
-    /// Whether all partitions were lost and that was not completed yet.
+    /// Whether partitions were lost and that was not completed yet: all of them, or those of a topic that is gone.
     ///
     /// Asked after [`GroupConsumer::group_metadata`]: a member that the group expelled may be without id and
     /// generation for a moment, and a broker takes offsets within a transaction from one without both, as from a
@@ -528,14 +533,12 @@ impl GroupConsumer {
         Ok(())
     }
 
-    /// A partition that was only just assigned answers "erroneous state" until its fetcher runs, and one that was lost
-    /// does so for good: its owner is told of that next.
+    /// A partition that was only just assigned answers "erroneous state" until its fetcher runs.
     fn seek(&self, partition: &TopicPartition, offset: Offset) -> Result<(), ConsumerFault> {
         let deadline = steady_now() + CALL_TIMEOUT;
         loop {
             match self.inner().seek(&partition.topic, partition.partition, offset, CALL_TIMEOUT) {
                 Ok(()) => return Ok(()),
-                Err(_) if self.assignment_lost() => return Ok(()),
                 Err(_) if steady_now() < deadline => std::thread::sleep(Duration::from_millis(20)),
                 Err(error) => return Err(self.fault("seeking", &error)),
             }

@@ -3,7 +3,8 @@
 //! A group gives a static name to whoever joins last, and takes the place of whoever had it. librdkafka joins again by itself,
 //! without an id, when by its own clock the session is over: a process that stood still would take its name back from the one
 //! that replaced it. It does so once a revocation is completed, and so does a member that is made anew, when it subscribes:
-//! both wait here until the group says that nobody else has the name. Who cannot be asked is asked again, and nothing fails.
+//! both wait here until the group says that nobody else has the name, or is gone. Who cannot be asked is asked again, and
+//! nothing fails. docs/guarantees.md says when librdkafka joins all the same.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use crate::telemetry::clock::steady_now;
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Who waits for longer says so.
+const LONG: Duration = Duration::from_secs(5);
 /// A group that no broker knows for so long is there no more: an operator deleted it.
 const GONE_AFTER: Duration = Duration::from_secs(60);
 
@@ -74,13 +77,24 @@ pub(super) struct Joining {
     step: Step,
     /// The group is not asked before.
     at: Instant,
+    began: Instant,
+    has_warned: bool,
     /// Since when no broker knows the group.
     unknown_since: Option<Instant>,
 }
 
 impl Joining {
     pub(super) fn new(step: Step) -> Self {
-        Joining { step, at: steady_now(), unknown_since: None }
+        let now = steady_now();
+        Joining { step, at: now, began: now, has_warned: false, unknown_since: None }
+    }
+
+    /// The partitions whose revocation waits.
+    pub(super) fn into_released(self) -> Vec<TopicPartition> {
+        match self.step {
+            Step::Release(partitions) => partitions,
+            Step::Subscribe(_) => Vec::new(),
+        }
     }
 
     /// Asks, unless that was only just done; gives the step once it may be taken.
@@ -94,19 +108,32 @@ impl Joining {
         let answer = member.try_successor();
         let now = steady_now();
         self.at = now + PAUSE;
+        if !matches!(answer, Ok(None)) {
+            self.unknown_since = None;
+        }
         match answer {
             Ok(Some(Named::Nobody)) => return Ok(Some(&self.step)),
             Ok(Some(Named::Another(id))) => return Err(replaced(member, &id)),
             Ok(None) if now.duration_since(*self.unknown_since.get_or_insert(now)) >= GONE_AFTER => {
                 return Ok(Some(&self.step));
             }
-            Ok(None) => tracing::debug!(group = member.group(), "no broker knows the group; asking again"),
-            Err(error) if may_pass(&error) => {
-                tracing::debug!(group = member.group(), %error, "nobody tells who is in the group; asking again");
-            }
+            Ok(None) => self.waits(member, now, "no broker knows the group"),
+            Err(error) if may_pass(&error) => self.waits(member, now, &error.to_string()),
             Err(error) => return Err(member.fault("asking who is in the group", &error)),
         }
         Ok(None)
+    }
+
+    fn waits(&mut self, member: &Member, now: Instant, why: &str) {
+        if self.has_warned || now.duration_since(self.began) < LONG {
+            return;
+        }
+        self.has_warned = true;
+        tracing::warn!(
+            group = member.group(),
+            why,
+            "a static member waits to hear whether another has its name, and joins the group only then; all brokers are asked"
+        );
     }
 }
 

@@ -207,6 +207,7 @@ impl Member {
     /// asked for, as while its coordinator moves.
     pub(super) fn try_successor(&self) -> Result<Option<Named>, KafkaError> {
         let groups = self.inner.fetch_group_list(Some(&self.group), CALL_TIMEOUT)?;
+        self.note_id();
         let group = groups.groups().iter().find(|group| group.name() == self.group);
         // librdkafka takes the group for one without a state when its coordinator did not describe it.
         let Some(group) = group.filter(|group| !matches!(group.state(), "" | "Dead")) else { return Ok(None) };

@@ -289,11 +289,11 @@ impl TransactionalProducer {
 
     fn failure(&self, doing: &'static str, error: &KafkaError) -> Failure {
         // After a fatal error producing says only that there was one.
-        if let Some(fenced) = self.fence() {
-            return fenced;
-        }
-        let why = error.to_string();
-        match error.rdkafka_error_code() {
+        let (code, why) = match self.inner.base().client().fatal_error() {
+            Some((code, why)) => (Some(code), format!("{code}: {why}")),
+            None => (error.rdkafka_error_code(), error.to_string()),
+        };
+        match code {
             Some(code) if is_fence(code) => Failure::Fenced { id: self.id.to_string(), code: why },
             Some(
                 RDKafkaErrorCode::IllegalGeneration

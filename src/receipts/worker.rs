@@ -324,6 +324,7 @@ impl Running {
         let group = self.worker.consumer.group_metadata()?;
         if self.worker.consumer.assignment_lost() {
             let ended = transaction.abort(Failure::Group("the assignment was lost".to_owned()));
+            let ended = self.judged(ended, since)?;
             return self.recover(ended);
         }
         let positions: Vec<Position> = next

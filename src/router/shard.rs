@@ -136,6 +136,8 @@ struct Running {
     firsts: BTreeMap<TopicPartition, (i64, First)>,
     holds: Holds,
     awaiting: Awaiting,
+    /// The input stands behind where the group does, and nothing may be committed before it went back.
+    rewind_due: bool,
 }
 
 impl Shard {
@@ -157,6 +159,7 @@ impl Shard {
             firsts: BTreeMap::new(),
             holds,
             awaiting: Awaiting::default(),
+            rewind_due: false,
         };
         match running.work() {
             Err(end) => end,
@@ -171,6 +174,13 @@ impl Shard {
 impl Running {
     fn work(&mut self) -> Result<(), ShardEnd> {
         while !self.shard.stop.load(Ordering::Relaxed) {
+            if self.rewind_due {
+                // What was opened since is given up.
+                self.commit()?;
+                if self.rewind_due {
+                    self.rewind()?;
+                }
+            }
             if !self.wait_for_table()? {
                 break;
             }
@@ -312,7 +322,7 @@ impl Running {
         };
         let positions = self.positions();
         let group = self.shard.consumer.group_metadata()?;
-        if self.shard.consumer.assignment_lost() {
+        if self.rewind_due || self.shard.consumer.assignment_lost() {
             let ended = transaction.abort(Failure::Group("the assignment was lost".to_owned()));
             return self.recover(ended, None);
         }

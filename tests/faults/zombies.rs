@@ -118,6 +118,7 @@ async fn case_02_a_static_member_that_takes_its_session_for_over_and_was_not_rep
     tokio::time::sleep(Duration::from_secs(8)).await;
     let events = load.finish().await;
     assert_exactly_once(&watch.verdict(events, 0).await);
+    assert!(router.log().contains("FencedInstanceId"), "it was refused as a thief: {}", router.log());
     assert!(router.ended().is_none(), "{}", router.log());
 }
 

@@ -157,16 +157,20 @@ impl Running {
         }
     }
 
-    /// Goes back to where the group stands.
+    /// Goes back to where the group stands; later, while partitions are lost that are not forgotten yet.
     pub(super) fn rewind(&mut self) -> Result<(), ShardEnd> {
+        if self.shard.consumer.assignment_lost() {
+            self.rewind_due = true;
+            return Ok(());
+        }
+        self.go_back()
+    }
+
+    fn go_back(&mut self) -> Result<(), ShardEnd> {
         if faults::broken(Breakage::NoRewind) {
             return Ok(());
         }
         self.heads.clear();
-        if self.shard.consumer.assignment_lost() {
-            // Nothing of it will be committed, and all of it is forgotten once the loss is handed out.
-            return Ok(());
-        }
         let deadline = steady_now() + PATIENCE;
         let missing = loop {
             let missing = self.look_where_the_group_stands()?;
@@ -184,7 +188,9 @@ impl Running {
             .filter(|(partition, _)| !self.is_stopped(partition))
             .map(|(partition, offset)| (partition.clone(), *offset))
             .collect();
-        Ok(self.shard.consumer.rewind(&to)?)
+        self.shard.consumer.rewind(&to)?;
+        self.rewind_due = false;
+        Ok(())
     }
 
     /// Asks the group; returns the partitions of which it says nothing although it once did.
@@ -259,11 +265,13 @@ impl Running {
         }
     }
 
-    /// Someone else may own them already: nothing of the open transaction may become visible.
+    /// Someone else may own them already: nothing of the open transaction may become visible. Those that stay, as when one
+    /// of several topics was deleted, go back.
     fn give_up_lost(&mut self, partitions: &[TopicPartition]) -> Result<(), ShardEnd> {
         // What is lost must not be sought when the rest is rewound.
         self.forget(partitions);
-        self.abort(Failure::Group("the assignment was lost".to_owned()), None)
+        self.abort(Failure::Group("the assignment was lost".to_owned()), None)?;
+        if self.rewind_due { self.go_back() } else { Ok(()) }
     }
 }
 
