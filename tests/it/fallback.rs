@@ -1,7 +1,7 @@
 //! Fallback chains end to end: push by a stand-in for FCM, texts by a stand-in for Twilio, mail by a scripted SMTP server.
 //! What must not come is waited for by what must come later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -451,6 +451,17 @@ async fn however_often_receipts_are_killed_what_follows_is_written_once_and_neve
         })
         .collect();
     assert_eq!(sent.len(), PEOPLE - gone.len());
+    // On a machine that was too slow for its part, a word that came when the time was as good as up: it may come too late.
+    let too_late: BTreeSet<String> = world
+        .read(&[world.topics.receipts_inbox()])
+        .await
+        .iter()
+        .filter_map(|record| {
+            let id = record["value"]["message_id"].as_str().unwrap().to_owned();
+            let up = sent.get(&id)? + i64::try_from(AFTER_MS).unwrap() - 1_000;
+            (record["timestamp"].as_i64().unwrap() >= up).then_some(id)
+        })
+        .collect();
     let mut found: Vec<String> = Vec::new();
     for record in world.read(&[texts]).await {
         let of = record["value"]["fallback_of"].as_str().unwrap().to_owned();
@@ -461,7 +472,11 @@ async fn however_often_receipts_are_killed_what_follows_is_written_once_and_neve
         found.push(of);
     }
     found.sort();
-    assert_eq!(found, expected, "each once");
+    assert!(found.windows(2).all(|pair| pair[0] != pair[1]), "none twice");
+    let counts = |id: &String| !too_late.contains(id);
+    found.retain(counts);
+    expected.retain(counts);
+    assert_eq!(found, expected, "each once; {} words came too late", too_late.len());
     println!("{} of {PEOPLE} followed once each after {} kills", found.len(), ROUNDS * 2);
 }
 
