@@ -293,16 +293,11 @@ impl GroupConsumer {
                 look(&self.ahead.keys().collect::<Vec<_>>());
             }
             // What came before it is handed out first, and nothing is polled behind it before it is.
-            if self.ahead.is_empty()
-                && let Some(rebalance) = self.member.inner.context().rebalances.lock().pop_front()
-            {
-                if matches!(rebalance, Rebalance::Assigned(_)) {
-                    self.member.note_id();
-                    // librdkafka joined without it, as it does when topics come and go.
-                    self.joining = None;
+            if self.ahead.is_empty() {
+                let noted = self.member.inner.context().rebalances.lock().pop_front();
+                if let Some(rebalance) = noted {
+                    return self.hand_out(rebalance);
                 }
-                self.open = Some(rebalance.clone());
-                return Polled::Rebalance(rebalance);
             }
         }
         match self.ahead.next() {
@@ -320,6 +315,17 @@ impl GroupConsumer {
             }
             Some(Err(error)) => polled_error(&self.member, &error).map_or(Polled::Idle, Polled::Fault),
         }
+    }
+
+    fn hand_out(&mut self, rebalance: Rebalance) -> Polled<'_> {
+        if matches!(rebalance, Rebalance::Assigned(_)) {
+            self.member.note_id();
+            if let Err(fault) = self.release_at_last() {
+                return Polled::Fault(fault);
+            }
+        }
+        self.open = Some(rebalance.clone());
+        Polled::Rebalance(rebalance)
     }
 
     /// Whether records were taken from librdkafka that are not handed out yet.
@@ -469,6 +475,17 @@ impl GroupConsumer {
             return self.go_on_joining();
         }
         self.complete(partitions)
+    }
+
+    /// librdkafka joined although a revocation waits, as it does when topics come and go. It is not handed out again, and what
+    /// it was of must not be taken for assigned; all that an eager protocol gives is new.
+    fn release_at_last(&mut self) -> Result<(), ConsumerFault> {
+        let waiting = self.joining.take().map_or_else(Vec::new, Joining::into_released);
+        if waiting.is_empty() || !matches!(self.inner().rebalance_protocol(), RebalanceProtocol::Cooperative) {
+            return Ok(());
+        }
+        let released = self.inner().incremental_unassign(&list_of(&waiting));
+        released.map_err(|error| self.fault("unassigning", &error))
     }
 
     fn complete(&mut self, revoked: &[TopicPartition]) -> Result<(), ConsumerFault> {

@@ -47,6 +47,10 @@ impl Running {
                     self.forget(&partitions);
                 }
                 self.shard.consumer.release(&partitions)?;
+                // Those that stay, as when one of several topics was deleted, were not taken back with what was given up.
+                if self.rewind_due {
+                    self.rewind()?;
+                }
             }
         }
         (self.shard.assigned)(self.owned.len());
@@ -168,6 +172,7 @@ impl Running {
 
     fn go_back(&mut self) -> Result<(), ShardEnd> {
         if faults::broken(Breakage::NoRewind) {
+            self.rewind_due = false;
             return Ok(());
         }
         self.heads.clear();
@@ -176,6 +181,11 @@ impl Running {
             let missing = self.look_where_the_group_stands()?;
             if missing.is_empty() || steady_now() >= deadline {
                 break missing;
+            }
+            if self.shard.consumer.assignment_lost() {
+                // Theirs may be gone with a topic; they are taken away next.
+                self.rewind_due = true;
+                return Ok(());
             }
             std::thread::sleep(Duration::from_millis(500));
         };
@@ -265,13 +275,11 @@ impl Running {
         }
     }
 
-    /// Someone else may own them already: nothing of the open transaction may become visible. Those that stay, as when one
-    /// of several topics was deleted, go back.
+    /// Someone else may own them already: nothing of the open transaction may become visible.
     fn give_up_lost(&mut self, partitions: &[TopicPartition]) -> Result<(), ShardEnd> {
         // What is lost must not be sought when the rest is rewound.
         self.forget(partitions);
-        self.abort(Failure::Group("the assignment was lost".to_owned()), None)?;
-        if self.rewind_due { self.go_back() } else { Ok(()) }
+        self.abort(Failure::Group("the assignment was lost".to_owned()), None)
     }
 }
 
