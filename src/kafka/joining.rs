@@ -49,7 +49,7 @@ impl OwnIds {
     }
 
     /// Whether the group never gave one.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.lock().is_empty()
     }
 }

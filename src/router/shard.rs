@@ -136,7 +136,7 @@ struct Running {
     firsts: BTreeMap<TopicPartition, (i64, First)>,
     holds: Holds,
     awaiting: Awaiting,
-    /// The input stands behind where the group does, and nothing may be committed before it went back.
+    /// The input stands past where the group does, and nothing may be committed before it went back.
     rewind_due: bool,
 }
 

@@ -167,10 +167,6 @@ impl Running {
             self.rewind_due = true;
             return Ok(());
         }
-        self.go_back()
-    }
-
-    fn go_back(&mut self) -> Result<(), ShardEnd> {
         if faults::broken(Breakage::NoRewind) {
             self.rewind_due = false;
             return Ok(());
