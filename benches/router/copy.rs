@@ -129,6 +129,7 @@ impl Writer {
             .set("delivery.report.only.error", "true")
             .set("linger.ms", "5")
             .set("batch.size", "1000000")
+            .set("produce.request.max.partitions", "64")
             .set("message.max.bytes", "10485760")
             .set("queue.buffering.max.kbytes", "65536")
             .set("queue.buffering.max.messages", "500000")

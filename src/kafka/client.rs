@@ -63,6 +63,7 @@ const PRODUCER_ONLY: &[&str] = &[
     "queue.buffering.max.ms",
     "linger.ms",
     "queue.buffering.backpressure.threshold",
+    "produce.request.max.partitions",
     "compression.codec",
     "compression.type",
     "compression.level",

@@ -173,6 +173,8 @@ impl TransactionalProducer {
             ("linger.ms", linger.as_str()),
             ("batch.size", "1000000"),
             ("message.max.bytes", "10485760"),
+            // Of our own (vendor/librdkafka.patch): as stock librdkafka, with 1, it sends each partition a request.
+            ("produce.request.max.partitions", "64"),
             ("queue.buffering.max.kbytes", QUEUE_KIB),
             ("queue.buffering.max.messages", "500000"),
             // How long a topic may be unknown before its records fail; a new topic needs a moment.

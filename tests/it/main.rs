@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 #![expect(clippy::disallowed_methods, reason = "ports and folders of the services come from the environment")]
 
+mod bundling;
 mod channels;
 mod chat;
 mod cli;

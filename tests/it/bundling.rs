@@ -1,0 +1,182 @@
+//! What vendor/librdkafka.patch adds to librdkafka: the partitions of a broker are written by one request.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use notilog::config::Kafka;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext, Message, Offset, Statistics, TopicPartitionList};
+use rstest::rstest;
+
+use crate::support::{PATIENCE, World};
+
+const PARTITIONS: i32 = 24;
+
+/// What became of each record, by its opaque, and the requests that were sent.
+#[derive(Debug, Clone, Default)]
+struct Seen(Arc<Mutex<(Vec<Outcome>, i64)>>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Outcome(usize, Option<RDKafkaErrorCode>);
+
+impl Seen {
+    fn outcomes(&self) -> Vec<Outcome> {
+        let mut outcomes = self.0.lock().unwrap().0.clone();
+        outcomes.sort_by_key(|Outcome(id, _)| *id);
+        outcomes
+    }
+
+    fn requests(&self) -> i64 {
+        self.0.lock().unwrap().1
+    }
+}
+
+impl ClientContext for Seen {
+    fn stats(&self, statistics: Statistics) {
+        let produced = statistics.brokers.values().filter_map(|broker| broker.req.get("Produce"));
+        self.0.lock().unwrap().1 = produced.sum();
+    }
+}
+
+impl ProducerContext for Seen {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, id: usize) {
+        let why = result.as_ref().err().and_then(|(error, _)| match error {
+            KafkaError::MessageProduction(code) => Some(*code),
+            _ => None,
+        });
+        self.0.lock().unwrap().0.push(Outcome(id, why));
+    }
+}
+
+fn config(kafka: &Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &kafka.bootstrap_servers);
+    config
+}
+
+/// A producer that writes what it has got after a pause, to that many partitions by one request.
+fn producer(world: &World, partitions: &str, id: Option<&str>) -> (BaseProducer<Seen>, Seen) {
+    let seen = Seen::default();
+    let mut config = config(&world.config.kafka);
+    config
+        .set("produce.request.max.partitions", partitions)
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "300")
+        .set("statistics.interval.ms", "50");
+    if let Some(id) = id {
+        config.set("transactional.id", id);
+    }
+    (config.create_with_context(seen.clone()).unwrap(), seen)
+}
+
+async fn create(world: &World, name: &str, partitions: i32, policy: &str) -> String {
+    let topic = world.topics.named(name);
+    let admin: AdminClient<DefaultClientContext> = config(&world.config.kafka).create().unwrap();
+    let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1)).set("cleanup.policy", policy);
+    let results = admin.create_topics(&[new], &AdminOptions::new()).await.unwrap();
+    assert!(results[0].is_ok(), "{results:?}");
+    topic
+}
+
+fn send(producer: &BaseProducer<Seen>, topic: &str, partition: i32, key: Option<&str>, id: usize) {
+    let value = format!("{partition}");
+    let mut record = BaseRecord::<str, str, usize>::with_opaque_to(topic, id).partition(partition).payload(&value);
+    if let Some(key) = key {
+        record = record.key(key);
+    }
+    producer.send(record).unwrap_or_else(|(error, _)| panic!("{error}"));
+}
+
+fn poll_until(producer: &BaseProducer<Seen>, enough: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !enough() {
+        assert!(Instant::now() < deadline, "it did not come to be");
+        producer.poll(Duration::from_millis(20));
+    }
+}
+
+/// The partitions' values that a reader of committed records finds, in all `partitions` of the topic.
+fn read(world: &World, topic: &str, partitions: i32) -> Vec<i32> {
+    let consumer: BaseConsumer =
+        config(&world.config.kafka).set("group.id", topic).set("isolation.level", "read_committed").create().unwrap();
+    let mut list = TopicPartitionList::new();
+    let mut left = 0;
+    for partition in 0..partitions {
+        let (_, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap();
+        left += i64::from(end > 0);
+        list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let mut values = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while values.len() < usize::try_from(left).unwrap() && Instant::now() < deadline {
+        if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+            let message = message.unwrap();
+            let value: i32 = std::str::from_utf8(message.payload().unwrap()).unwrap().parse().unwrap();
+            assert_eq!(value, message.partition());
+            values.push(value);
+        }
+    }
+    values.sort_unstable();
+    values
+}
+
+#[rstest]
+#[case::bundled("64", 1..=3)]
+#[case::by_eights("8", 3..=5)]
+#[case::as_stock_librdkafka("1", 24..=24)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_writes_to_all_partitions_of_a_broker_by_so_many_requests(
+    #[case] most: &str,
+    #[case] requests: std::ops::RangeInclusive<i64>,
+) {
+    let world = World::new("bundled", "").await;
+    let topic = create(&world, "bundled", PARTITIONS, "delete").await;
+    let id = world.topics.named("bundled");
+    let (producer, seen) = producer(&world, most, Some(&id));
+    producer.init_transactions(PATIENCE).unwrap();
+    producer.begin_transaction().unwrap();
+    for partition in 0..PARTITIONS {
+        send(&producer, &topic, partition, None, 0);
+    }
+    producer.commit_transaction(PATIENCE).unwrap();
+    poll_until(&producer, || requests.contains(&seen.requests()));
+    // None follows.
+    std::thread::sleep(Duration::from_millis(200));
+    producer.poll(Duration::ZERO);
+    assert!(requests.contains(&seen.requests()), "{} requests", seen.requests());
+    assert_eq!(read(&world, &topic, PARTITIONS), (0..PARTITIONS).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_refuses_of_one_partition_fails_alone_with_its_reason() {
+    let world = World::new("refused", "").await;
+    let good = create(&world, "good", 6, "delete").await;
+    // The broker's reason names the topic: a long one makes a long answer.
+    let bad = create(&world, &"refused-".repeat(25), 1, "compact").await;
+    let (producer, seen) = producer(&world, "64", None);
+    for round in 0..3 {
+        for partition in 0..6 {
+            send(&producer, &good, partition, None, round * 10);
+        }
+        // A compacted topic takes no record without a key.
+        send(&producer, &bad, 0, None, round * 10 + 1);
+        poll_until(&producer, || seen.outcomes().len() == 7 * (round + 1));
+        assert!(seen.requests() < 4 * i64::try_from(round + 1).unwrap(), "{} requests", seen.requests());
+    }
+    let expected: Vec<Outcome> = (0..3)
+        .flat_map(|round| {
+            let mut of_round = vec![Outcome(round * 10, None); 6];
+            of_round.push(Outcome(round * 10 + 1, Some(RDKafkaErrorCode::InvalidRecord)));
+            of_round
+        })
+        .collect();
+    assert_eq!(seen.outcomes(), expected);
+}
