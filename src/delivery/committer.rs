@@ -136,6 +136,11 @@ impl Committer {
         owed: &[Output],
         scope: Scope,
     ) -> Result<Went, CommitEnd> {
+        // The group may not even have told this member its id, which it would take for a rival's.
+        if ledger.owned().next().is_none() && ledger.completed().is_empty() {
+            self.went_through();
+            return Ok(Went::Idle);
+        }
         let member = consumer.member();
         let Some(producer) = self.producer(&member)? else { return Ok(Went::NotYet) };
         if self.in_doubt {
@@ -330,6 +335,7 @@ fn cause_of(failure: &Failure) -> &'static str {
 mod tests {
     use super::*;
     use crate::delivery::samples;
+    use crate::kafka::{Assignor, OwnIds, Settings};
 
     fn start(offset: Option<i64>, metadata: &str) -> Start {
         Start { partition: TopicPartition::new("t", 0), committed: offset, metadata: metadata.to_owned() }
@@ -339,6 +345,30 @@ mod tests {
     fn a_partition_without_an_offset_stands_nowhere() {
         assert!(standing(&[start(None, "")]).is_empty());
         assert_eq!(standing(&[start(Some(4), "")]), [(TopicPartition::new("t", 0), Committed::at(4))]);
+    }
+
+    #[test]
+    fn who_has_no_partitions_commits_without_asking_who_is_in_the_group() {
+        let bootstrap_servers = "127.0.0.1:1".to_owned();
+        let kafka = config::Kafka { bootstrap_servers, topic_prefix: String::new(), properties: [].into() };
+        let consumer = GroupConsumer::subscribe(&Settings {
+            kafka: &kafka,
+            group: "g",
+            topics: &["t".to_owned()],
+            name: "n",
+            is_static: true,
+            ids: OwnIds::default(),
+            assignor: Assignor::Range,
+            queue_kib: 1_024,
+            split: |_| true,
+            tells_ends: true,
+            ahead: 1,
+        });
+        let (consumer, mut committer) = (consumer.unwrap(), Committer::new(&kafka, "n", false));
+        for scope in [Scope::Moved, Scope::All] {
+            let went = committer.commit(&consumer, &mut Ledger::default(), &[], scope);
+            assert!(matches!(went, Ok(Went::Idle)), "{scope:?}: {went:?}");
+        }
     }
 
     #[test]
