@@ -92,7 +92,8 @@ pub struct Settings<'a> {
 pub enum Polled<'c> {
     /// A record of a partition that is not split.
     Record(InRecord<'c>),
-    /// The group's assignment changes: complete it with [`GroupConsumer::accept`] or [`GroupConsumer::release`].
+    /// The group's assignment changes: complete it with [`GroupConsumer::accept`], [`GroupConsumer::begin`] or
+    /// [`GroupConsumer::release`]. The next one may come before that, as when a topic comes or goes.
     Rebalance(Rebalance),
     /// Nothing within the time-out.
     Idle,
@@ -414,12 +415,15 @@ impl GroupConsumer {
             // overtaken by what follows in the partition's own.
             self.split_queue(partition);
         }
-        match self.inner().rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.inner().incremental_assign(&list),
-            _ => self.inner().assign(&list),
+        match self.is_eager() {
+            true => self.inner().assign(&list),
+            false => self.inner().incremental_assign(&list),
         }
         .map_err(|error| self.fault("assigning", &error))?;
-        self.open = None;
+        // A revocation that waits is not completed by this.
+        if !matches!(self.open, Some(Rebalance::Revoked { .. })) {
+            self.open = None;
+        }
         self.wake_fetchers();
         Ok(())
     }
@@ -481,22 +485,34 @@ impl GroupConsumer {
     /// it was of must not be taken for assigned; all that an eager protocol gives is new.
     fn release_at_last(&mut self) -> Result<(), ConsumerFault> {
         let waiting = self.joining.take().map_or_else(Vec::new, Joining::into_released);
-        if waiting.is_empty() || !matches!(self.inner().rebalance_protocol(), RebalanceProtocol::Cooperative) {
+        if waiting.is_empty() || self.is_eager() {
             return Ok(());
         }
-        let released = self.inner().incremental_unassign(&list_of(&waiting));
-        released.map_err(|error| self.fault("unassigning", &error))
+        self.unassign(&waiting).map_err(|error| self.fault("unassigning", &error))
     }
 
     fn complete(&mut self, revoked: &[TopicPartition]) -> Result<(), ConsumerFault> {
-        match self.inner().rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.inner().incremental_unassign(&list_of(revoked)),
-            _ => self.inner().unassign(),
-        }
-        .map_err(|error| self.fault("unassigning", &error))?;
+        self.unassign(revoked).map_err(|error| self.fault("unassigning", &error))?;
         self.open = None;
         self.wake_fetchers();
         Ok(())
+    }
+
+    /// librdkafka refuses all of them when one is none of its own, as those are that the group gave and that never began: it
+    /// takes them away too when topics come and go while an assignment waits.
+    fn unassign(&self, revoked: &[TopicPartition]) -> Result<(), KafkaError> {
+        if self.is_eager() {
+            return self.inner().unassign();
+        }
+        let assigned = self.inner().assignment()?;
+        let is_assigned = |of: &&TopicPartition| assigned.find_partition(&of.topic, of.partition).is_some();
+        let begun: Vec<TopicPartition> = revoked.iter().filter(is_assigned).cloned().collect();
+        self.inner().incremental_unassign(&list_of(&begun))
+    }
+
+    /// Whether each assignment is a whole one, which takes the place of what was ours before.
+    pub fn is_eager(&self) -> bool {
+        !matches!(self.inner().rebalance_protocol(), RebalanceProtocol::Cooperative)
     }
 
     /// Lets partitions that stay go on at once after a change of the assignment.
@@ -629,7 +645,6 @@ impl Drop for GroupConsumer {
         // They hold the client too, and must not be the last to.
         self.queues.clear();
         self.ahead.clear();
-        let cooperative = matches!(self.inner().rebalance_protocol(), RebalanceProtocol::Cooperative);
         let noted = self.inner().context().rebalances.lock().pop_front();
         let open = self.open.take().or(noted);
         if matches!(open, Some(Rebalance::Revoked { lost: true, .. }))
@@ -639,12 +654,9 @@ impl Drop for GroupConsumer {
         }
         let completed = match open {
             None => Ok(()),
-            Some(Rebalance::Assigned(_)) if cooperative => self.inner().incremental_assign(&TopicPartitionList::new()),
-            Some(Rebalance::Assigned(_)) => self.inner().assign(&TopicPartitionList::new()),
-            Some(Rebalance::Revoked { partitions, .. }) if cooperative => {
-                self.inner().incremental_unassign(&list_of(&partitions))
-            }
-            Some(Rebalance::Revoked { .. }) => self.inner().unassign(),
+            Some(Rebalance::Assigned(_)) if self.is_eager() => self.inner().assign(&TopicPartitionList::new()),
+            Some(Rebalance::Assigned(_)) => self.inner().incremental_assign(&TopicPartitionList::new()),
+            Some(Rebalance::Revoked { partitions, .. }) => self.unassign(&partitions),
         };
         if let Err(error) = completed {
             tracing::debug!(%error, "leaving the group");

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use notilog::kafka::admin::Admin;
+use notilog::kafka::admin::{Admin, TopicSpec};
 use notilog::kafka::producer::{Outgoing, Producer};
 use notilog::kafka::{
     Assignor, ConsumerFault, Ended, Failure, GroupConsumer, MissingTopics, OutRecord, OwnIds, Polled, Rebalance,
-    Settings, Table, TableSettings, TableState, TransactionalProducer,
+    Settings, Table, TableSettings, TableState, TopicPartition, TransactionalProducer,
 };
 use notilog::telemetry::clock::Clock;
 use rstest::rstest;
@@ -26,7 +26,7 @@ fn subscribe(world: &World, assignor: Assignor, split: fn(&str) -> bool, ahead: 
 
 fn subscribe_with(world: &World, change: impl FnOnce(&mut Settings<'_>)) -> GroupConsumer {
     let (group, name) = (world.topics.named("drop"), world.topics.named("drop-member"));
-    let topics = [world.topics.events("shop")];
+    let topics = [world.topics.events_pattern()];
     let mut settings = Settings {
         kafka: &world.config.kafka,
         group: &group,
@@ -110,6 +110,96 @@ async fn a_member_that_lost_its_partitions_and_gives_up_leaves_the_group(#[case]
     })
     .await
     .unwrap();
+}
+
+fn create(world: &World, domain: &str) {
+    let admin = Admin::new(&world.config.kafka).unwrap();
+    let topic = TopicSpec { name: world.topics.events(domain), partitions: 2, replication: 1, config: [].into() };
+    tokio::runtime::Handle::current().block_on(admin.create(&[&topic])).remove(0).unwrap();
+}
+
+fn delete(world: &World, domain: &str) {
+    let admin = Admin::new(&world.config.kafka).unwrap();
+    tokio::runtime::Handle::current().block_on(admin.delete(&[&world.topics.events(domain)])).unwrap();
+}
+
+fn at_their_beginning(partitions: &[TopicPartition]) -> Vec<(TopicPartition, i64)> {
+    partitions.iter().map(|partition| (partition.clone(), 0)).collect()
+}
+
+/// One record is written to each of these topics.
+fn reads_of_each(consumer: &mut GroupConsumer, world: &World, topics: &[String]) {
+    let producer = Producer::new(&world.config.kafka).unwrap();
+    for topic in topics {
+        tokio::runtime::Handle::current().block_on(write(&producer, topic, "k", Some(1)));
+    }
+    let (deadline, mut left) = (Instant::now() + PATIENCE, topics.to_vec());
+    while !left.is_empty() {
+        assert!(Instant::now() < deadline, "nobody reads {left:?}");
+        match consumer.poll(Duration::from_millis(100)) {
+            Polled::Record(record) => left.retain(|topic| topic != record.topic()),
+            Polled::Rebalance(Rebalance::Assigned(partitions)) => {
+                consumer.begin(&at_their_beginning(&partitions)).unwrap();
+            }
+            Polled::Rebalance(revoked) => panic!("{revoked:?}"),
+            Polled::Fault(fault) => panic!("{fault}"),
+            Polled::Idle => {}
+        }
+    }
+}
+
+/// On a thread that may hang; nothing waits for it then.
+async fn ends_in_time(work: impl FnOnce() + Send + 'static) {
+    let (ended, end) = std::sync::mpsc::channel();
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::spawn(move || {
+        let _entered = runtime.enter();
+        work();
+        ended.send(()).unwrap();
+    });
+    tokio::task::spawn_blocking(move || end.recv_timeout(PATIENCE * 2).expect("it ends")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_can_go_before_its_partitions_began() {
+    let world = World::new("early", "").await;
+    ends_in_time(move || {
+        create(&world, "bank");
+        let mut member = subscribe(&world, Assignor::CooperativeSticky, |_| false, 1);
+        let Rebalance::Assigned(mut partitions) = next_rebalance(&mut member) else { panic!("nothing was ours yet") };
+        assert_eq!(partitions.len(), 5);
+        delete(&world, "bank");
+        let Rebalance::Revoked { partitions: gone, lost: true } = next_rebalance(&mut member) else {
+            panic!("it is there no more")
+        };
+        assert_eq!(gone.len(), 2);
+        member.release(&gone).unwrap();
+        partitions.retain(|partition| !gone.contains(partition));
+        member.begin(&at_their_beginning(&partitions)).unwrap();
+        reads_of_each(&mut member, &world, &[world.topics.events("shop")]);
+    })
+    .await;
+}
+
+#[rstest]
+#[case::range(Assignor::Range)]
+#[case::cooperative(Assignor::CooperativeSticky)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_can_come_before_the_partitions_of_others_began(#[case] assignor: Assignor) {
+    let world = World::new("soon", "").await;
+    ends_in_time(move || {
+        let mut member = subscribe(&world, assignor, |_| false, 1);
+        let Rebalance::Assigned(first) = next_rebalance(&mut member) else { panic!("nothing was ours yet") };
+        create(&world, "bank");
+        let Rebalance::Assigned(second) = next_rebalance(&mut member) else { panic!("nothing was taken away") };
+        assert_eq!((first.len(), second.len()), (3, if member.is_eager() { 5 } else { 2 }));
+        if !member.is_eager() {
+            member.begin(&at_their_beginning(&first)).unwrap();
+        }
+        member.begin(&at_their_beginning(&second)).unwrap();
+        reads_of_each(&mut member, &world, &[world.topics.events("shop"), world.topics.events("bank")]);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
