@@ -85,38 +85,92 @@ pub struct Places {
     pub clock: Clock,
 }
 
+/// All that a shard has under way, each for what was assigned at once: the group may give more, or take some back, before it is
+/// known where the first ones begin.
+#[derive(Default)]
+pub struct Placings(Vec<Placing>);
+
+impl Placings {
+    /// Begins to find out where these start.
+    ///
+    /// # Errors
+    /// The system's words when there can be no thread.
+    pub fn begin(
+        &mut self,
+        places: &Places,
+        member: Arc<Member>,
+        partitions: Vec<TopicPartition>,
+    ) -> std::io::Result<()> {
+        self.0.push(Placing::begin(places, member, partitions)?);
+        Ok(())
+    }
+
+    /// What was assigned and has not begun.
+    pub fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.0.iter().flat_map(|placing| &placing.partitions)
+    }
+
+    /// What one of them found, once it did.
+    pub fn take(&mut self) -> Option<Result<Vec<Placed>, PlacingError>> {
+        loop {
+            let mut found = self.0.iter_mut().enumerate().filter_map(|(at, placing)| Some((at, placing.take()?)));
+            let (at, found) = found.next()?;
+            if !self.0.swap_remove(at).partitions.is_empty() {
+                return Some(found);
+            }
+        }
+    }
+
+    /// These are ours no longer. What was asked about together with them is asked about anew: one topic that is gone leaves the
+    /// whole question without an answer.
+    ///
+    /// # Errors
+    /// As [`Placings::begin`].
+    pub fn without(&mut self, gone: &[TopicPartition], places: &Places, member: Arc<Member>) -> std::io::Result<()> {
+        let is_gone = |partition: &TopicPartition| gone.contains(partition);
+        let touched = self.0.iter_mut().filter(|placing| placing.partitions.iter().any(is_gone));
+        let stay: Vec<_> = touched.flat_map(Placing::give_up).filter(|partition| !is_gone(partition)).collect();
+        if stay.is_empty() { Ok(()) } else { self.begin(places, member, stay) }
+    }
+}
+
 /// Under way. Dropping it waits for the thread, which asks short questions only.
-pub struct Placing {
+struct Placing {
+    /// None once nobody wants to know any more.
+    partitions: Vec<TopicPartition>,
     answer: Receiver<Result<Vec<Placed>, PlacingError>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Placing {
-    /// Begins to find out.
-    ///
-    /// # Errors
-    /// The system's words when there can be no thread.
-    pub fn begin(places: &Places, member: Arc<Member>, partitions: Vec<TopicPartition>) -> std::io::Result<Self> {
+    fn begin(places: &Places, member: Arc<Member>, partitions: Vec<TopicPartition>) -> std::io::Result<Self> {
         let (sender, answer) = channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let inquiry = Inquiry { places: places.clone(), member, partitions, stop: Arc::clone(&stop) };
+        let inquiry =
+            Inquiry { places: places.clone(), member, partitions: partitions.clone(), stop: Arc::clone(&stop) };
         let thread = std::thread::Builder::new().name("placing".to_owned()).spawn(move || {
             let found = inquiry.run();
             drop(inquiry);
             // Nobody waits for it any more when the shard ended.
             let _ = sender.send(found);
         })?;
-        Ok(Placing { answer, stop, thread: Some(thread) })
+        Ok(Placing { partitions, answer, stop, thread: Some(thread) })
     }
 
     /// What was found, once it was.
-    pub fn take(&mut self) -> Option<Result<Vec<Placed>, PlacingError>> {
+    fn take(&mut self) -> Option<Result<Vec<Placed>, PlacingError>> {
         match self.answer.try_recv() {
             Ok(found) => Some(found),
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => Some(Err(PlacingError::Broken)),
         }
+    }
+
+    /// Nobody wants to know any more; gives what was asked about.
+    fn give_up(&mut self) -> Vec<TopicPartition> {
+        self.stop.store(true, Ordering::SeqCst);
+        std::mem::take(&mut self.partitions)
     }
 }
 

@@ -31,7 +31,7 @@ use super::metrics::RouterMetrics;
 use super::outputs::OutputError;
 use super::pace::{Commit, Pace};
 use super::pipeline::{Halt, Pipeline};
-use super::placing::{First, Places, Placing};
+use super::placing::{First, Places, Placings};
 use crate::kafka::{
     Ended, Failure, GroupConsumer, HeldHeads, Membership, OwnedRecord, Polled, Table, TableState, TopicPartition,
     Transaction, TransactionalProducer,
@@ -120,8 +120,8 @@ enum Stepped {
 
 /// A shard at work.
 struct Running {
-    /// Dropped before the consumer, which it asks.
-    placing: Option<Placing>,
+    /// Dropped before the consumer, which they ask.
+    placings: Placings,
     shard: Shard,
     stage: Stage,
     batch: Batch,
@@ -147,7 +147,7 @@ impl Shard {
         let pace = Pace::new(self.commit_interval);
         let holds = Holds::new(self.places.register.clone(), self.consumer.group(), self.clock.clone());
         let mut running = Running {
-            placing: None,
+            placings: Placings::default(),
             shard: self,
             stage: Stage::Gone,
             batch: Batch::default(),

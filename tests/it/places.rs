@@ -1,14 +1,18 @@
 //! Where inputs begin: what is new starts at its earliest record, and what was lost stops the router until an operator
 //! says where to go on. Groups and records are deleted by a client that is not ours.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use notilog::kafka::admin::{Admin, TopicSpec};
 use notilog::model::{Policy, Timestamp};
 use notilog::policy;
 use notilog::router::{Restart, When};
 use notilog::wire::RecordType;
+use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{World, now, order, person, script};
+use crate::support::{PATIENCE, World, now, order, person, script};
 
 fn example_policy() -> Policy {
     policy::load(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policies"))).unwrap()
@@ -149,4 +153,87 @@ async fn new_topics_added_partitions_and_topics_created_anew_start_at_their_earl
     let decisions = world.read_count(world.topics.decisions(), 8).await;
     router.stop().await.unwrap();
     assert_eq!(ids(&decisions)[1..5], ["bank-0", "bank-1", "bank-2", "bank-3"]);
+}
+
+/// Nobody can tell where a topic's partitions start, because the group's offsets there are in an open transaction.
+struct Held {
+    file: PathBuf,
+    task: tokio::task::JoinHandle<String>,
+}
+
+impl Held {
+    async fn hold(world: &World, topic: String) -> Held {
+        let file = world.config_file().with_file_name("held");
+        let arguments = [group(world), topic, file.display().to_string()];
+        let task = tokio::spawn(async move {
+            let [group, topic, file] = &arguments;
+            script("client.py", &["hold-offsets", group, topic, file], String::new()).await
+        });
+        tokio::time::timeout(PATIENCE, async {
+            while !file.exists() {
+                assert!(!task.is_finished(), "the client ended");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await
+        .expect("the offsets are held");
+        Held { file, task }
+    }
+
+    async fn let_go(self) {
+        std::fs::remove_file(&self.file).unwrap();
+        self.task.await.unwrap();
+    }
+}
+
+async fn create(world: &World, domain: &str) -> String {
+    let admin = Admin::new(&world.config.kafka).unwrap();
+    let topic = TopicSpec { name: world.topics.events(domain), partitions: 2, replication: 1, config: [].into() };
+    admin.create(&[&topic]).await.remove(0).unwrap();
+    topic.name
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_goes_before_it_is_known_where_others_start_takes_nothing_of_them_away() {
+    let world = World::new("goes", "router.shards = 1").await;
+    world.preferences(vec![person("ada")]).await;
+    let bank = create(&world, "bank").await;
+    let router = world.program(&["router"]);
+    send(&world, "bank", 0..1).await;
+    world.read_count(world.topics.decisions(), 1).await;
+    // It sees the new topic only when nobody can tell any more where that starts.
+    router.signal("STOP");
+    let held = Held::hold(&world, create(&world, "news").await).await;
+    router.signal("CONT");
+    world.wait_for_log(" assigned", 2).await;
+    Admin::new(&world.config.kafka).unwrap().delete(&[&bank]).await.unwrap();
+    world.wait_for_log("lost=true", 1).await;
+    held.let_go().await;
+    send(&world, "news", 0..3).await;
+    let decisions = world.read_count(world.topics.decisions(), 4).await;
+    assert_eq!(ids(&decisions), ["bank-0", "news-0", "news-1", "news-2"]);
+    assert!(!world.log().contains("shard failed"), "{}", world.log());
+}
+
+#[rstest]
+#[case::of_some_partitions("whole")]
+#[case::of_all_partitions("co-partitioned")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_comes_before_it_is_known_where_the_others_start_takes_nothing_of_them_away(#[case] table: &str) {
+    let world = World::new("comes", &format!("router.shards = 1\nrouter.table = \"{table}\"")).await;
+    world.preferences(vec![person("ada")]).await;
+    let held = Held::hold(&world, world.topics.events("shop")).await;
+    let _router = world.program(&["router"]);
+    world.wait_for_log(" assigned", 1).await;
+    create(&world, "bank").await;
+    world.wait_for_log(" assigned", 2).await;
+    send(&world, "bank", 0..2).await;
+    if table == "whole" {
+        world.read_count(world.topics.decisions(), 2).await;
+    }
+    held.let_go().await;
+    send(&world, "shop", 0..3).await;
+    let decisions = world.read_count(world.topics.decisions(), 5).await;
+    assert_eq!(ids(&decisions), ["bank-0", "bank-1", "shop-0", "shop-1", "shop-2"]);
+    assert!(!world.log().contains("shard failed"), "{}", world.log());
 }

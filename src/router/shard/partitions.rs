@@ -13,7 +13,7 @@ use super::{Failure, Running, ShardEnd, Stage, open};
 use crate::kafka::{ConsumerFault, OutRecord, Position, Rebalance, TopicPartition, Transaction};
 use crate::model::{Action, AuditRecord, Begun, InputKey, parse_delay};
 use crate::router::input::is_event_tier;
-use crate::router::placing::{First, Placed, Placing};
+use crate::router::placing::{First, Placed};
 use crate::router::standing::{Facts, Lost, Verdict, judge};
 use crate::telemetry::clock::steady_now;
 use crate::telemetry::faults::{self, Breakage};
@@ -38,8 +38,6 @@ impl Running {
             }
             Rebalance::Revoked { partitions, lost } => {
                 tracing::info!(shard = self.shard.number, partitions = partitions.len(), lost, "revoked");
-                // librdkafka waits for an assignment to be completed before it takes anything away.
-                self.placing = None;
                 if lost {
                     self.give_up_lost(&partitions)?;
                 } else {
@@ -47,6 +45,8 @@ impl Running {
                     self.forget(&partitions);
                 }
                 self.shard.consumer.release(&partitions)?;
+                // Not before, so that what stays of them is not asked about while the group waits.
+                self.place_no_more(&partitions)?;
                 // Those that stay, as when one of several topics was deleted, were not taken back with what was given up.
                 if self.rewind_due {
                     self.rewind()?;
@@ -61,25 +61,45 @@ impl Running {
     /// Begins to find out where these start. The first partitions take up the transactional id: a member that has
     /// none fences nobody, and one that has some is in the group, where a zombie of its name can see it.
     fn assigned(&mut self, partitions: Vec<TopicPartition>) -> Result<(), ShardEnd> {
+        if self.shard.consumer.is_eager() {
+            self.begin_anew()?;
+        }
         // Now, so that the table is restored while it is found out where they start.
-        want(&self.shard.table, self.shard.number, self.owned.keys().chain(&partitions));
+        let known = self.owned.keys().chain(self.placings.partitions());
+        want(&self.shard.table, self.shard.number, known.chain(&partitions));
         if partitions.is_empty() {
             return Ok(self.shard.consumer.begin(&[])?);
         }
         if matches!(self.stage, Stage::Gone) {
             self.stage = Stage::Ready(self.connect()?);
         }
-        let placing = Placing::begin(&self.shard.places, self.shard.consumer.member(), partitions)
-            .map_err(|error| ShardEnd::Internal(format!("cannot start a thread: {error}")))?;
-        self.placing = Some(placing);
-        Ok(())
+        self.placings.begin(&self.shard.places, self.shard.consumer.member(), partitions).map_err(no_thread)
     }
 
-    /// Takes up the partitions that were assigned, once it is known where they start.
+    /// What comes now is all that is ours. librdkafka takes nothing away before it, when topics came or went while the last
+    /// assignment waited to be completed.
+    fn begin_anew(&mut self) -> Result<(), ShardEnd> {
+        let placing: Vec<TopicPartition> = self.placings.partitions().cloned().collect();
+        self.place_no_more(&placing)?;
+        if self.owned.is_empty() {
+            return Ok(());
+        }
+        let owned: Vec<TopicPartition> = self.owned.keys().cloned().collect();
+        self.give_up_lost(&owned)
+    }
+
+    fn place_no_more(&mut self, gone: &[TopicPartition]) -> Result<(), ShardEnd> {
+        self.placings.without(gone, &self.shard.places, self.shard.consumer.member()).map_err(no_thread)
+    }
+
+    /// Takes up the partitions that were assigned, once it is known where they start; later, while partitions are lost that are
+    /// not forgotten yet, because librdkafka forgets the loss when something is assigned.
     pub(super) fn place(&mut self) -> Result<(), ShardEnd> {
-        let Some(placed) = self.placing.as_mut().and_then(Placing::take) else { return Ok(()) };
+        if self.placings.partitions().next().is_some() && self.shard.consumer.assignment_lost() {
+            return Ok(());
+        }
+        let Some(placed) = self.placings.take() else { return Ok(()) };
         let begun = steady_now();
-        self.placing = None;
         let placed = placed?;
         let starts: Vec<_> = placed.iter().map(|placed| (placed.partition.clone(), placed.start)).collect();
         self.shard.consumer.begin(&starts)?;
@@ -277,6 +297,10 @@ impl Running {
         self.forget(partitions);
         self.abort(Failure::Group("the assignment was lost".to_owned()), None)
     }
+}
+
+fn no_thread(error: std::io::Error) -> ShardEnd {
+    ShardEnd::Internal(format!("cannot start a thread: {error}"))
 }
 
 fn tell_of(partition: &TopicPartition, start: i64, first: &First) {

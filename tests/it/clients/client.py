@@ -4,6 +4,8 @@ client.py produce RECORD          lines of JSON on stdin: {"topic", "key", "valu
 client.py load TOPIC FIRST EVENTS USERS RATE   order events e-FIRST … for users u-0 …, keyed by recipient, RATE a second
 client.py count TOPIC...          records (not transaction markers) in these topics up to now, under read_committed
 client.py delete-group GROUP      a group without members, with all its offsets
+client.py hold-offsets GROUP TOPIC FILE   keeps the group's offsets of a topic in an open transaction until FILE, which it
+                                          makes when they are, is there no more
 client.py delete-records TOPIC UNTIL   every record of a topic below this offset, in all partitions
 client.py read TOPIC...           every record up to now under read_committed, decoded, as lines of JSON
 """
@@ -132,6 +134,20 @@ def delete_group(group):
     sys.exit(f"{group} stays: {last}")
 
 
+def hold_offsets(group, topic, file):
+    producer = Producer({**CONNECTION, "transactional.id": f"hold-{group}-{topic}", "transaction.timeout.ms": 120_000})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    outsider = Consumer({**CONNECTION, "group.id": group})
+    partitions = outsider.list_topics(topic, timeout=10).topics[topic].partitions
+    offsets = [TopicPartition(topic, partition, 0) for partition in partitions]
+    producer.send_offsets_to_transaction(offsets, outsider.consumer_group_metadata(), 30)
+    open(file, "w").close()
+    while os.path.exists(file):
+        time.sleep(0.05)
+    producer.abort_transaction(30)
+
+
 def delete_records(topic, until):
     client = AdminClient(CONNECTION)
     partitions = client.list_topics(topic).topics[topic].partitions
@@ -209,6 +225,7 @@ if __name__ == "__main__":
         "produce": lambda: produce(arguments[0]),
         "load": lambda: load(arguments[0], *map(int, arguments[1:])),
         "delete-group": lambda: delete_group(arguments[0]),
+        "hold-offsets": lambda: hold_offsets(*arguments),
         "delete-records": lambda: delete_records(arguments[0], int(arguments[1])),
         "count": lambda: count(arguments),
         "read": lambda: read(arguments),
