@@ -1,8 +1,8 @@
 //! Which partitions are ours, and where the group stands in each.
 //!
 //! Invariants: a partition is taken up where the group stands, or at a beginning that is committed with what
-//! `notify.inputs` has to tell of it before anything else of that partition is; finding out where that is stops nothing
-//! that stays.
+//! `notify.inputs` has to tell of it before anything else of that partition is; finding out where that is does not stop the
+//! shard's thread. (What stays is not fetched meanwhile: librdkafka waits for the assignment to be completed.)
 
 use std::time::Duration;
 
