@@ -415,11 +415,7 @@ impl GroupConsumer {
             // overtaken by what follows in the partition's own.
             self.split_queue(partition);
         }
-        match self.is_eager() {
-            true => self.inner().assign(&list),
-            false => self.inner().incremental_assign(&list),
-        }
-        .map_err(|error| self.fault("assigning", &error))?;
+        self.assign_to(&list).map_err(|error| self.fault("assigning", &error))?;
         // A revocation that waits is not completed by this.
         if !matches!(self.open, Some(Rebalance::Revoked { .. })) {
             self.open = None;
@@ -496,6 +492,10 @@ impl GroupConsumer {
         self.open = None;
         self.wake_fetchers();
         Ok(())
+    }
+
+    fn assign_to(&self, list: &TopicPartitionList) -> Result<(), KafkaError> {
+        if self.is_eager() { self.inner().assign(list) } else { self.inner().incremental_assign(list) }
     }
 
     /// librdkafka refuses all of them when one is none of its own, as those are that the group gave and that never began: it
@@ -654,8 +654,7 @@ impl Drop for GroupConsumer {
         }
         let completed = match open {
             None => Ok(()),
-            Some(Rebalance::Assigned(_)) if self.is_eager() => self.inner().assign(&TopicPartitionList::new()),
-            Some(Rebalance::Assigned(_)) => self.inner().incremental_assign(&TopicPartitionList::new()),
+            Some(Rebalance::Assigned(_)) => self.assign_to(&TopicPartitionList::new()),
             Some(Rebalance::Revoked { partitions, .. }) => self.unassign(&partitions),
         };
         if let Err(error) = completed {

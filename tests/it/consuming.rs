@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use notilog::kafka::admin::{Admin, TopicSpec};
+use notilog::kafka::admin::Admin;
 use notilog::kafka::producer::{Outgoing, Producer};
 use notilog::kafka::{
     Assignor, ConsumerFault, Ended, Failure, GroupConsumer, MissingTopics, OutRecord, OwnIds, Polled, Rebalance,
@@ -113,9 +113,7 @@ async fn a_member_that_lost_its_partitions_and_gives_up_leaves_the_group(#[case]
 }
 
 fn create(world: &World, domain: &str) {
-    let admin = Admin::new(&world.config.kafka).unwrap();
-    let topic = TopicSpec { name: world.topics.events(domain), partitions: 2, replication: 1, config: [].into() };
-    tokio::runtime::Handle::current().block_on(admin.create(&[&topic])).remove(0).unwrap();
+    tokio::runtime::Handle::current().block_on(world.add_topic(world.topics.events(domain), 2, &[]));
 }
 
 fn delete(world: &World, domain: &str) {

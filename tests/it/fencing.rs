@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use notilog::kafka::admin::{Admin, TopicSpec};
+use notilog::kafka::admin::Admin;
 use rstest::rstest;
 use serde_json::Value;
 
@@ -107,12 +107,11 @@ async fn a_topic_that_is_deleted_takes_nothing_of_the_others_with_it(#[case] is_
     let world = World::new("gone", &toml).await;
     world.preferences((0..USERS).map(|n| person(&format!("u-{n}"))).collect()).await;
     let admin = Admin::new(&world.config.kafka).unwrap();
-    let bank = TopicSpec { name: world.topics.events("bank"), partitions: 2, replication: 1, config: [].into() };
-    admin.create(&[&bank]).await.remove(0).unwrap();
+    let bank = world.add_topic(world.topics.events("bank"), 2, &[]).await;
     let mut router = world.program(&["router"]);
     world.wait_for_log("begins for the first time", 1).await;
     let loading = load(&world, MANY, 1_000_000).await;
-    admin.delete(&[&bank.name]).await.unwrap();
+    admin.delete(&[&bank]).await.unwrap();
     world.wait_for_log("lost=true", 1).await;
     each_event_was_routed_once(&world, MANY, loading).await;
     assert!(router.ended().is_none(), "{}", world.log());

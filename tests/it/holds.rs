@@ -1,6 +1,5 @@
 //! A producer that writes nonsense: its topic is held, the others flow, and nothing is lost when it goes on.
 
-use notilog::kafka::admin::{Admin, TopicSpec};
 use notilog::model::{Channel, Class};
 use notilog::policy;
 use notilog::wire::RecordType;
@@ -29,8 +28,7 @@ async fn send(world: &World, domain: &str, numbers: std::ops::Range<usize>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_goes_to_the_dead_letters_is_held_while_another_flows_and_goes_on_when_told() {
     let world = World::new("holds", "router.tiers = [\"1s\"]\nrouter.max_transaction_records = 50\n").await;
-    let bank = TopicSpec { name: world.topics.events("bank"), partitions: 1, replication: 1, config: [].into() };
-    Admin::new(&world.config.kafka).unwrap().create(&[&bank]).await.remove(0).unwrap();
+    world.add_topic(world.topics.events("bank"), 1, &[]).await;
     world.preferences(vec![person("ada")]).await;
     let policy = || policy::load(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policies"))).unwrap();
     let router = world.router(policy()).await;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use notilog::kafka::admin::{Admin, TopicSpec};
+use notilog::kafka::admin::Admin;
 use notilog::model::{Policy, Timestamp};
 use notilog::policy;
 use notilog::router::{Restart, When};
@@ -130,8 +130,7 @@ async fn a_group_of_another_name_does_not_start_over_where_someone_routed_before
 async fn new_topics_added_partitions_and_topics_created_anew_start_at_their_earliest_record() {
     let world = routed("fresh", 3).await;
     let admin = Admin::new(&world.config.kafka).unwrap();
-    let bank = TopicSpec { name: world.topics.events("bank"), partitions: 1, replication: 1, config: [].into() };
-    admin.create(&[&bank]).await.remove(0).unwrap();
+    let bank = world.add_topic(world.topics.events("bank"), 1, &[]).await;
     send(&world, "bank", 0..2).await;
     // A record of the added partition, from before the router knows that there is one.
     admin.raise_partitions(&world.topics.events("shop"), 4).await.unwrap();
@@ -143,11 +142,11 @@ async fn new_topics_added_partitions_and_topics_created_anew_start_at_their_earl
     router.stop().await.unwrap();
     assert_eq!(ids(&decisions), ["added", "bank-0", "bank-1", "shop-0", "shop-1", "shop-2"]);
 
-    admin.delete(&[&bank.name]).await.unwrap();
-    while admin.list(&bank.name).await.unwrap().contains_key(&bank.name) {
+    admin.delete(&[&bank]).await.unwrap();
+    while admin.list(&bank).await.unwrap().contains_key(&bank) {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    admin.create(&[&bank]).await.remove(0).unwrap();
+    world.add_topic(bank, 1, &[]).await;
     send(&world, "bank", 2..4).await;
     let router = world.router(example_policy()).await;
     let decisions = world.read_count(world.topics.decisions(), 8).await;
@@ -186,24 +185,17 @@ impl Held {
     }
 }
 
-async fn create(world: &World, domain: &str) -> String {
-    let admin = Admin::new(&world.config.kafka).unwrap();
-    let topic = TopicSpec { name: world.topics.events(domain), partitions: 2, replication: 1, config: [].into() };
-    admin.create(&[&topic]).await.remove(0).unwrap();
-    topic.name
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_goes_before_it_is_known_where_others_start_takes_nothing_of_them_away() {
     let world = World::new("goes", "router.shards = 1").await;
     world.preferences(vec![person("ada")]).await;
-    let bank = create(&world, "bank").await;
+    let bank = world.add_topic(world.topics.events("bank"), 2, &[]).await;
     let router = world.program(&["router"]);
     send(&world, "bank", 0..1).await;
     world.read_count(world.topics.decisions(), 1).await;
     // It sees the new topic only when nobody can tell any more where that starts.
     router.signal("STOP");
-    let held = Held::hold(&world, create(&world, "news").await).await;
+    let held = Held::hold(&world, world.add_topic(world.topics.events("news"), 2, &[]).await).await;
     router.signal("CONT");
     world.wait_for_log(" assigned", 2).await;
     Admin::new(&world.config.kafka).unwrap().delete(&[&bank]).await.unwrap();
@@ -225,7 +217,7 @@ async fn a_topic_that_comes_before_it_is_known_where_the_others_start_takes_noth
     let held = Held::hold(&world, world.topics.events("shop")).await;
     let _router = world.program(&["router"]);
     world.wait_for_log(" assigned", 1).await;
-    create(&world, "bank").await;
+    world.add_topic(world.topics.events("bank"), 2, &[]).await;
     world.wait_for_log(" assigned", 2).await;
     send(&world, "bank", 0..2).await;
     if table == "whole" {

@@ -103,6 +103,14 @@ telemetry.listen = "127.0.0.1:0"
         self.folder.path().join("notilog.toml")
     }
 
+    /// A topic besides those of every world; gives its name.
+    pub async fn add_topic(&self, name: String, partitions: i32, config: &[(&str, &str)]) -> String {
+        let config = config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let spec = TopicSpec { name, partitions, replication: 1, config };
+        Admin::new(&self.config.kafka).unwrap().create(&[&spec]).await.remove(0).unwrap();
+        spec.name
+    }
+
     async fn create_topics(&self) {
         let admin = Admin::new(&self.config.kafka).unwrap();
         let topics = &self.topics;

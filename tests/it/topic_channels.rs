@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use notilog::channel::{self, Providers, Surroundings};
-use notilog::kafka::admin::{Admin, TopicSpec};
+use notilog::kafka::admin::Admin;
 use notilog::model::{Channel as Name, Class, NotificationId, Policy};
 use notilog::policy;
 use notilog::wire::RecordType;
@@ -64,10 +64,7 @@ async fn until(world: &World, user: &str, state: &str) -> Vec<Value> {
 
 async fn create(world: &World, name: &str, config: &[(&str, &str)]) -> String {
     let name = format!("{}customers.default.{name}", world.topics.prefix());
-    let config = config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let spec = TopicSpec { name: name.clone(), partitions: 2, replication: 1, config };
-    Admin::new(&world.config.kafka).unwrap().create(&[&spec]).await.remove(0).unwrap();
-    name
+    world.add_topic(name, 2, config).await
 }
 
 /// What `notilog inbox …` prints as JSON.
