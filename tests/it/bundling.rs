@@ -4,8 +4,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use notilog::config::Kafka;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
@@ -16,6 +14,8 @@ use rstest::rstest;
 use crate::support::{PATIENCE, World};
 
 const PARTITIONS: i32 = 24;
+
+const LINGER: Duration = Duration::from_millis(300);
 
 /// What became of each record, by its opaque, and the requests that were sent.
 #[derive(Debug, Clone, Default)]
@@ -62,13 +62,13 @@ fn config(kafka: &Kafka) -> ClientConfig {
 }
 
 /// A producer that writes what it has got after a pause, to that many partitions by one request.
-fn producer(world: &World, partitions: &str, id: Option<&str>) -> (BaseProducer<Seen>, Seen) {
+fn producer(world: &World, partitions: &str, id: Option<&str>, linger: Duration) -> (BaseProducer<Seen>, Seen) {
     let seen = Seen::default();
     let mut config = config(&world.config.kafka);
     config
         .set("produce.request.max.partitions", partitions)
         .set("enable.idempotence", "true")
-        .set("linger.ms", "300")
+        .set("linger.ms", linger.as_millis().to_string())
         .set("statistics.interval.ms", "50");
     if let Some(id) = id {
         config.set("transactional.id", id);
@@ -76,21 +76,10 @@ fn producer(world: &World, partitions: &str, id: Option<&str>) -> (BaseProducer<
     (config.create_with_context(seen.clone()).unwrap(), seen)
 }
 
-async fn create(world: &World, name: &str, partitions: i32, policy: &str) -> String {
-    let topic = world.topics.named(name);
-    let admin: AdminClient<DefaultClientContext> = config(&world.config.kafka).create().unwrap();
-    let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1)).set("cleanup.policy", policy);
-    let results = admin.create_topics(&[new], &AdminOptions::new()).await.unwrap();
-    assert!(results[0].is_ok(), "{results:?}");
-    topic
-}
-
-fn send(producer: &BaseProducer<Seen>, topic: &str, partition: i32, key: Option<&str>, id: usize) {
+/// Without a key.
+fn send(producer: &BaseProducer<Seen>, topic: &str, partition: i32, id: usize) {
     let value = format!("{partition}");
-    let mut record = BaseRecord::<str, str, usize>::with_opaque_to(topic, id).partition(partition).payload(&value);
-    if let Some(key) = key {
-        record = record.key(key);
-    }
+    let record = BaseRecord::<str, str, usize>::with_opaque_to(topic, id).partition(partition).payload(&value);
     producer.send(record).unwrap_or_else(|(error, _)| panic!("{error}"));
 }
 
@@ -139,13 +128,13 @@ async fn a_transaction_writes_to_all_partitions_of_a_broker_by_so_many_requests(
     #[case] requests: std::ops::RangeInclusive<i64>,
 ) {
     let world = World::new("bundled", "").await;
-    let topic = create(&world, "bundled", PARTITIONS, "delete").await;
+    let topic = world.add_topic(world.topics.named("bundled"), PARTITIONS, &[]).await;
     let id = world.topics.named("bundled");
-    let (producer, seen) = producer(&world, most, Some(&id));
+    let (producer, seen) = producer(&world, most, Some(&id), LINGER);
     producer.init_transactions(PATIENCE).unwrap();
     producer.begin_transaction().unwrap();
     for partition in 0..PARTITIONS {
-        send(&producer, &topic, partition, None, 0);
+        send(&producer, &topic, partition, 0);
     }
     producer.commit_transaction(PATIENCE).unwrap();
     poll_until(&producer, || seen.requests() >= *requests.start());
@@ -157,18 +146,39 @@ async fn a_transaction_writes_to_all_partitions_of_a_broker_by_so_many_requests(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_came_later_goes_with_what_waited_long_enough() {
+    let world = World::new("together", "").await;
+    let topic = world.add_topic(world.topics.named("together"), 2, &[]).await;
+    let (producer, seen) = producer(&world, "64", None, Duration::from_secs(3));
+    let write = |pause, written| {
+        send(&producer, &topic, 0, 0);
+        std::thread::sleep(pause);
+        send(&producer, &topic, 1, 0);
+        poll_until(&producer, || seen.outcomes().len() == written);
+        // The next statistics tell of it.
+        let until = Instant::now() + Duration::from_millis(500);
+        while Instant::now() < until {
+            producer.poll(Duration::from_millis(20));
+        }
+        seen.requests()
+    };
+    let before = write(Duration::ZERO, 2);
+    assert_eq!(write(Duration::from_secs(1), 4), before + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_refuses_of_one_partition_fails_alone_with_its_reason() {
     let world = World::new("refused", "").await;
-    let good = create(&world, "good", 6, "delete").await;
+    let good = world.add_topic(world.topics.named("good"), 6, &[]).await;
     // The broker's reason names the topic: a long one makes a long answer.
-    let bad = create(&world, &"refused-".repeat(25), 1, "compact").await;
-    let (producer, seen) = producer(&world, "64", None);
+    let bad = world.add_topic(world.topics.named(&"refused-".repeat(25)), 1, &[("cleanup.policy", "compact")]).await;
+    let (producer, seen) = producer(&world, "64", None, LINGER);
     for round in 0..3 {
         for partition in 0..6 {
-            send(&producer, &good, partition, None, round * 10);
+            send(&producer, &good, partition, round * 10);
         }
         // A compacted topic takes no record without a key.
-        send(&producer, &bad, 0, None, round * 10 + 1);
+        send(&producer, &bad, 0, round * 10 + 1);
         poll_until(&producer, || seen.outcomes().len() == 7 * (round + 1));
         assert!(seen.requests() < 7 * i64::try_from(round + 1).unwrap(), "{} requests", seen.requests());
     }
