@@ -1,12 +1,13 @@
-//! What vendor/librdkafka.patch adds to librdkafka: the partitions of a broker are written by one request.
+//! What vendor/librdkafka.patch changes in librdkafka: the partitions of a broker are written by one request, and who
+//! waits for an answer sleeps.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use notilog::config::Kafka;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
+use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Message, Offset, Statistics, TopicPartitionList};
 use rstest::rstest;
@@ -17,9 +18,17 @@ const PARTITIONS: i32 = 24;
 
 const LINGER: Duration = Duration::from_millis(300);
 
-/// What became of each record, by its opaque, and the requests that were sent.
+/// What became of each record, by its opaque, and what the statistics tell.
 #[derive(Debug, Clone, Default)]
-struct Seen(Arc<Mutex<(Vec<Outcome>, i64)>>);
+struct Seen(Arc<Mutex<(Vec<Outcome>, Told)>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    /// Produce requests that were sent.
+    requests: i64,
+    /// How often the threads of the brokers looked for something to do.
+    wakeups: u64,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Outcome(usize, Option<RDKafkaErrorCode>);
@@ -32,14 +41,19 @@ impl Seen {
     }
 
     fn requests(&self) -> i64 {
-        self.0.lock().unwrap().1
+        self.0.lock().unwrap().1.requests
+    }
+
+    fn wakeups(&self) -> u64 {
+        self.0.lock().unwrap().1.wakeups
     }
 }
 
 impl ClientContext for Seen {
     fn stats(&self, statistics: Statistics) {
         let produced = statistics.brokers.values().filter_map(|broker| broker.req.get("Produce"));
-        self.0.lock().unwrap().1 = produced.sum();
+        let wakeups = statistics.brokers.values().filter_map(|broker| broker.wakeups);
+        self.0.lock().unwrap().1 = Told { requests: produced.sum(), wakeups: wakeups.sum() };
     }
 }
 
@@ -55,16 +69,16 @@ impl ProducerContext for Seen {
     }
 }
 
-fn config(kafka: &Kafka) -> ClientConfig {
+fn config(servers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &kafka.bootstrap_servers);
+    config.set("bootstrap.servers", servers);
     config
 }
 
 /// A producer that writes what it has got after a pause, to that many partitions by one request.
-fn producer(world: &World, partitions: &str, id: Option<&str>, linger: Duration) -> (BaseProducer<Seen>, Seen) {
+fn producer(servers: &str, partitions: &str, id: Option<&str>, linger: Duration) -> (BaseProducer<Seen>, Seen) {
     let seen = Seen::default();
-    let mut config = config(&world.config.kafka);
+    let mut config = config(servers);
     config
         .set("produce.request.max.partitions", partitions)
         .set("enable.idempotence", "true")
@@ -93,8 +107,11 @@ fn poll_until(producer: &BaseProducer<Seen>, enough: impl Fn() -> bool) {
 
 /// The partitions' values that a reader of committed records finds, in all `partitions` of the topic.
 fn read(world: &World, topic: &str, partitions: i32) -> Vec<i32> {
-    let consumer: BaseConsumer =
-        config(&world.config.kafka).set("group.id", topic).set("isolation.level", "read_committed").create().unwrap();
+    let consumer: BaseConsumer = config(&world.config.kafka.bootstrap_servers)
+        .set("group.id", topic)
+        .set("isolation.level", "read_committed")
+        .create()
+        .unwrap();
     let mut list = TopicPartitionList::new();
     let mut left = 0;
     for partition in 0..partitions {
@@ -130,7 +147,7 @@ async fn a_transaction_writes_to_all_partitions_of_a_broker_by_so_many_requests(
     let world = World::new("bundled", "").await;
     let topic = world.add_topic(world.topics.named("bundled"), PARTITIONS, &[]).await;
     let id = world.topics.named("bundled");
-    let (producer, seen) = producer(&world, most, Some(&id), LINGER);
+    let (producer, seen) = producer(&world.config.kafka.bootstrap_servers, most, Some(&id), LINGER);
     producer.init_transactions(PATIENCE).unwrap();
     producer.begin_transaction().unwrap();
     for partition in 0..PARTITIONS {
@@ -149,7 +166,7 @@ async fn a_transaction_writes_to_all_partitions_of_a_broker_by_so_many_requests(
 async fn what_came_later_goes_with_what_waited_long_enough() {
     let world = World::new("together", "").await;
     let topic = world.add_topic(world.topics.named("together"), 2, &[]).await;
-    let (producer, seen) = producer(&world, "64", None, Duration::from_secs(3));
+    let (producer, seen) = producer(&world.config.kafka.bootstrap_servers, "64", None, Duration::from_secs(3));
     let write = |pause, written| {
         send(&producer, &topic, 0, 0);
         std::thread::sleep(pause);
@@ -172,7 +189,7 @@ async fn what_the_broker_refuses_of_one_partition_fails_alone_with_its_reason() 
     let good = world.add_topic(world.topics.named("good"), 6, &[]).await;
     // The broker's reason names the topic: a long one makes a long answer.
     let bad = world.add_topic(world.topics.named(&"refused-".repeat(25)), 1, &[("cleanup.policy", "compact")]).await;
-    let (producer, seen) = producer(&world, "64", None, LINGER);
+    let (producer, seen) = producer(&world.config.kafka.bootstrap_servers, "64", None, LINGER);
     for round in 0..3 {
         for partition in 0..6 {
             send(&producer, &good, partition, round * 10);
@@ -189,5 +206,28 @@ async fn what_the_broker_refuses_of_one_partition_fails_alone_with_its_reason() 
             of_round
         })
         .collect();
+    assert_eq!(seen.outcomes(), expected);
+}
+
+/// With as many records in flight as librdkafka allows for a partition, and more that are ready to be sent: as published, it
+/// asks the socket for the answer all the time until it is there, a thread at its full speed.
+#[test]
+fn who_waits_for_an_answer_sleeps_although_more_could_be_sent() {
+    const AWAY: Duration = Duration::from_secs(2);
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("slow", 1, 1).unwrap();
+    let (producer, seen) = producer(&cluster.bootstrap_servers(), "64", None, Duration::ZERO);
+    let write = |ids: std::ops::Range<usize>| ids.for_each(|id| send(&producer, "slow", 0, id));
+    write(0..1);
+    poll_until(&producer, || seen.outcomes().len() == 1);
+    cluster.broker_round_trip_time(1, AWAY).unwrap();
+    write(1..10);
+    poll_until(&producer, || seen.requests() >= 2);
+    let before = seen.wakeups();
+    write(10..20);
+    poll_until(&producer, || seen.outcomes().len() == 20);
+    let woken = seen.wakeups() - before;
+    assert!(woken < 500, "{woken} times");
+    let expected: Vec<Outcome> = (0..20).map(|id| Outcome(id, None)).collect();
     assert_eq!(seen.outcomes(), expected);
 }

@@ -3946,6 +3946,20 @@ rd_kafka_broker_outbufs_space(rd_kafka_broker_t *rkb) {
 
 
 /**
+ * @returns true if the idempotent producer may not send more of this partition
+ *          before messages that are in flight are acknowledged.
+ *
+ * @locality broker thread
+ */
+static RD_INLINE rd_bool_t
+rd_kafka_toppar_inflight_is_full(rd_kafka_toppar_t *rktp) {
+        return rd_kafka_is_idempotent(rktp->rktp_rkt->rkt_rk) &&
+               rd_atomic32_get(&rktp->rktp_msgs_inflight) >=
+                   RD_KAFKA_IDEMP_MAX_INFLIGHT;
+}
+
+
+/**
  * @brief Serve a toppar for producing.
  *
  * @param next_wakeup will be updated to when the next wake-up/attempt is
@@ -4068,9 +4082,13 @@ static int rd_kafka_toppar_producer_serve(rd_kafka_broker_t *rkb,
                     &rktp->rktp_msgq, &rktp->rktp_xmit_msgq,
                     /* Only update the broker thread wakeup time
                      * if connection is up and messages can actually be
-                     * sent, otherwise the wakeup can't do much. */
-                    rkb->rkb_state == RD_KAFKA_BROKER_STATE_UP ? next_wakeup
-                                                               : NULL,
+                     * sent, otherwise the wakeup can't do much:
+                     * what waits for the partition's in-flight messages is
+                     * sent when their response was handled, by this thread. */
+                    rkb->rkb_state == RD_KAFKA_BROKER_STATE_UP &&
+                            !rd_kafka_toppar_inflight_is_full(rktp)
+                        ? next_wakeup
+                        : NULL,
                     now, flushing ? 1 : rkb->rkb_rk->rk_conf.buffering_max_us,
                     /* Batch message count threshold */
                     rkb->rkb_rk->rk_conf.batch_num_messages,
