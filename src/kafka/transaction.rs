@@ -244,7 +244,7 @@ impl TransactionalProducer {
     }
 
     /// Whether the last transaction began before the markers of the one before it were written: librdkafka then lets
-    /// its first records wait for 20 ms.
+    /// its first records wait for 5 ms.
     pub fn overlapped(&self) -> bool {
         self.inner.base().context().overlapped.load(Ordering::SeqCst)
     }

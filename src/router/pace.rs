@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 /// librdkafka (2.12, `rdkafka_txnmgr.c`) asks the coordinator for the first partitions of a transaction as soon as a
 /// record is produced. While the markers of the transaction before are still being written the answer is
-/// CONCURRENT_TRANSACTIONS, and librdkafka asks again after so long, whatever is configured.
-const ASKED_AGAIN: Duration = Duration::from_millis(20);
+/// CONCURRENT_TRANSACTIONS, and librdkafka asks again after so long (20 ms as published; `vendor/librdkafka.patch`).
+const ASKED_AGAIN: Duration = Duration::from_millis(5);
 
 /// How long markers are given at first, and the bounds of that; waiting for longer would be worse than asking again.
 const FIRST_SETTLING: Duration = Duration::from_millis(2);
-const SETTLING: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(5));
+const SETTLING: (Duration, Duration) = (Duration::from_micros(250), ASKED_AGAIN);
 
 /// By how much that shrinks with each transaction that did not begin too early.
 const STEP: Duration = Duration::from_micros(4);
@@ -165,8 +165,8 @@ mod tests {
             pace.settles(now + 5 * MS)
         };
         assert_eq!(settles(100 * MS, false), FIRST_SETTLING - STEP);
-        assert_eq!(settles(20 * MS, true), FIRST_SETTLING - STEP);
-        assert_eq!(settles(100 * MS, true), Duration::ZERO);
+        assert_eq!(settles(2 * ASKED_AGAIN - MS, true), FIRST_SETTLING - STEP);
+        assert_eq!(settles(2 * ASKED_AGAIN, true), Duration::ZERO);
     }
 
     #[test]

@@ -221,12 +221,14 @@ fn who_waits_for_an_answer_sleeps_although_more_could_be_sent() {
     write(0..1);
     poll_until(&producer, || seen.outcomes().len() == 1);
     cluster.broker_round_trip_time(1, AWAY).unwrap();
+    let began = Instant::now();
     write(1..10);
     poll_until(&producer, || seen.requests() >= 2);
     let before = seen.wakeups();
     write(10..20);
     poll_until(&producer, || seen.outcomes().len() == 20);
     let woken = seen.wakeups() - before;
+    assert!(began.elapsed() >= 2 * AWAY, "nothing was waited for");
     assert!(woken < 500, "{woken} times");
     let expected: Vec<Outcome> = (0..20).map(|id| Outcome(id, None)).collect();
     assert_eq!(seen.outcomes(), expected);

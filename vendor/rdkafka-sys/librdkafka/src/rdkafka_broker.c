@@ -3947,13 +3947,18 @@ rd_kafka_broker_outbufs_space(rd_kafka_broker_t *rkb) {
 
 /**
  * @returns true if the idempotent producer may not send more of this partition
- *          before messages that are in flight are acknowledged.
+ *          before messages that are in flight are acknowledged to this thread.
+ *
+ * While draining they may be in flight to the old leader, whose thread tells
+ * nobody.
  *
  * @locality broker thread
+ * @locks toppar_lock MUST be held
  */
 static RD_INLINE rd_bool_t
 rd_kafka_toppar_inflight_is_full(rd_kafka_toppar_t *rktp) {
         return rd_kafka_is_idempotent(rktp->rktp_rkt->rkt_rk) &&
+               !rktp->rktp_eos.wait_drain &&
                rd_atomic32_get(&rktp->rktp_msgs_inflight) >=
                    RD_KAFKA_IDEMP_MAX_INFLIGHT;
 }
