@@ -8,7 +8,7 @@ free_space() { df -Pm . | awk 'NR == 2 { print $4 }'; }
 require_space() {
   local free
   free=$(free_space)
-  ((free >= $1)) || die "$free MiB of disk are free here, and a build from nothing takes $1 MiB"
+  ((free >= $1)) || die "$free MiB of disk are free here, and a build from nothing wants $1 MiB"
 }
 
 # stage NAME COMMAND...: one line before, one line after; ends the script where the command fails.
