@@ -11,6 +11,7 @@ mod cli;
 mod co_partitioned;
 mod collapsing;
 mod consuming;
+mod coordinator;
 mod delivery;
 mod delivery_kill;
 mod email;

@@ -195,6 +195,46 @@ void rd_kafka_coord_cache_init(rd_kafka_coord_cache_t *cc,
 
 
 static void rd_kafka_coord_req_fsm(rd_kafka_t *rk, rd_kafka_coord_req_t *creq);
+static void rd_kafka_coord_req_fail(rd_kafka_t *rk,
+                                    rd_kafka_coord_req_t *creq,
+                                    rd_kafka_resp_err_t err);
+
+/** A request that waits for its coordinator is looked at this often. */
+#define RD_KAFKA_COORD_REQ_WAKE_MS 500
+
+static void rd_kafka_coord_req_wake_cb(rd_kafka_timers_t *rkts, void *arg);
+
+/**
+ * @brief Looks at \p creq again in a while. A one-shot timer, since what
+ *        follows may free \p creq.
+ */
+static void rd_kafka_coord_req_wake_later(rd_kafka_timers_t *rkts,
+                                          rd_kafka_coord_req_t *creq) {
+        rd_kafka_timer_start_oneshot(rkts, &creq->creq_wake_tmr, rd_true,
+                                     RD_KAFKA_COORD_REQ_WAKE_MS * 1000,
+                                     rd_kafka_coord_req_wake_cb, creq);
+}
+
+/**
+ * @brief Not all that a request waits for is told by a broker's change of
+ *        state: a coordinator that was decommissioned has none any more, and
+ *        time passes without one.
+ *
+ * @locality rdkafka main thread
+ */
+static void rd_kafka_coord_req_wake_cb(rd_kafka_timers_t *rkts, void *arg) {
+        rd_kafka_coord_req_t *creq = arg;
+        rd_kafka_t *rk             = rkts->rkts_rk;
+
+        if (rd_timeout_expired(rd_timeout_remains(creq->creq_ts_timeout))) {
+                rd_kafka_coord_req_fail(rk, creq,
+                                        RD_KAFKA_RESP_ERR__TIMED_OUT);
+                return;
+        }
+
+        rd_kafka_coord_req_wake_later(rkts, creq);
+        rd_kafka_coord_req_fsm(rk, creq);
+}
 
 /**
  * @brief Timer callback for delayed coord requests.
@@ -251,6 +291,8 @@ void rd_kafka_coord_req(rd_kafka_t *rk,
 
         TAILQ_INSERT_TAIL(&rk->rk_coord_reqs, creq, creq_link);
 
+        rd_kafka_coord_req_wake_later(&rk->rk_timers, creq);
+
         if (delay_ms)
                 rd_kafka_timer_start_oneshot(&rk->rk_timers, &creq->creq_tmr,
                                              rd_true, (rd_ts_t)delay_ms * 1000,
@@ -283,6 +325,8 @@ static rd_bool_t rd_kafka_coord_req_destroy(rd_kafka_t *rk,
                 creq->creq_done = rd_true;
 
                 rd_kafka_timer_stop(&rk->rk_timers, &creq->creq_tmr,
+                                    RD_DO_LOCK);
+                rd_kafka_timer_stop(&rk->rk_timers, &creq->creq_wake_tmr,
                                     RD_DO_LOCK);
         }
 
