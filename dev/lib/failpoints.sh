@@ -19,14 +19,14 @@ build_failpoints() {
   export NOTILOG_FAULTS_BIN=$folder/notilog
 }
 
-# Starts the plain set's Kafka and registry, unless they run, and the Kafkas that may be killed, empty: after a kill a
-# broker looks through every log it has. What was started ends with the script.
+# Starts the plain set's Kafka, registry and mail server, unless they run, and the Kafkas that may be killed, empty: after a
+# kill a broker looks through every log it has. What was started ends with the script.
 start_faults_services() {
   faults_started=()
   trap stop_faults_services EXIT
   local set
-  "$root/dev/services" status kafka registry >/dev/null || faults_started+=("")
-  "$root/dev/services" up kafka registry
+  "$root/dev/services" status kafka registry smtp >/dev/null || faults_started+=("")
+  "$root/dev/services" up kafka registry smtp
   for set in "$@"; do
     faults_started+=("$set")
     "$root/dev/services" down --wipe "$set"

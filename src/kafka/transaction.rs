@@ -399,7 +399,8 @@ impl Transaction {
 
     /// Ends the transaction with `positions` as the group's offsets.
     ///
-    /// Blocks until every record is acknowledged and the end is known, at most about 30 s.
+    /// Blocks until every record is acknowledged and the end is known, at most about 30 s; where a broker takes a request and
+    /// stands still, a minute more (`socket.timeout.ms`).
     pub fn commit(self, positions: &[Position], group: &GroupMetadata) -> Ended {
         match self.drain() {
             Ok(()) => {}

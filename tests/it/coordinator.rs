@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::mocking::MockCoordinator;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::support::PATIENCE;
@@ -88,7 +88,15 @@ impl Client {
         said.recv_timeout(PATIENCE).expect("nothing is said")
     }
 
-    /// Hears that a broker is gone, and lets its thread end.
+    fn is_told_in_time_that_nobody_answers(&mut self) {
+        const TIMEOUT: Duration = Duration::from_secs(5);
+        let began = Instant::now();
+        let Err(KafkaError::Transaction(error)) = self.offsets_within(TIMEOUT) else { panic!("somebody took them") };
+        assert!(began.elapsed() >= TIMEOUT, "after {:?}", began.elapsed());
+        assert_eq!((error.code(), error.txn_requires_abort()), (RDKafkaErrorCode::OperationTimedOut, true), "{error}");
+    }
+
+    /// Hears that a broker is gone, and what its connections then do.
     fn learn_that_gone(&self, broker: i32) {
         let metadata = self.producer.client().fetch_metadata(None, PATIENCE).unwrap();
         assert!(metadata.brokers().iter().all(|known| known.id() != broker), "it is told of");
@@ -98,16 +106,32 @@ impl Client {
 
 #[test]
 fn offsets_are_given_up_in_time_when_the_groups_coordinator_stays_down() {
-    const TIMEOUT: Duration = Duration::from_secs(2);
     let brokers = Brokers::new();
     let mut client = Client::new(&brokers.servers());
     client.offsets_within(LONG).unwrap();
     client.producer.commit_transaction(PATIENCE).unwrap();
     brokers.0.client().mock_cluster().unwrap().broker_down(2).unwrap();
-    let began = Instant::now();
-    let Err(KafkaError::Transaction(error)) = client.offsets_within(TIMEOUT) else { panic!("nobody took them") };
-    assert!(began.elapsed() >= TIMEOUT, "after {:?}", began.elapsed());
-    assert_eq!((error.code(), error.txn_requires_abort()), (RDKafkaErrorCode::OperationTimedOut, true), "{error}");
+    client.is_told_in_time_that_nobody_answers();
+}
+
+#[test]
+fn a_client_that_gave_up_can_be_closed() {
+    let brokers = Brokers::new();
+    let mut client = Client::new(&brokers.servers());
+    client.offsets_within(LONG).unwrap();
+    client.producer.commit_transaction(PATIENCE).unwrap();
+    let cluster = brokers.0.client().mock_cluster().unwrap();
+    cluster.broker_down(2).unwrap();
+    // More often than librdkafka asks again.
+    let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE;
+    cluster.request_errors(RDKafkaApiKey::FindCoordinator, &[unknown; 200]);
+    client.is_told_in_time_that_nobody_answers();
+    let (sender, closed) = channel();
+    std::thread::spawn(move || {
+        drop(client);
+        sender.send(())
+    });
+    closed.recv_timeout(PATIENCE).expect("it is not closed");
 }
 
 #[test]

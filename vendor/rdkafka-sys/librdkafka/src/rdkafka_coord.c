@@ -328,20 +328,23 @@ static rd_bool_t rd_kafka_coord_req_destroy(rd_kafka_t *rk,
                                     RD_DO_LOCK);
                 rd_kafka_timer_stop(&rk->rk_timers, &creq->creq_wake_tmr,
                                     RD_DO_LOCK);
+
+                /* Clear out coordinator we were waiting for: not only with the
+                 * last reference, or a late FindCoordinator response keeps the
+                 * broker's thread, and rd_kafka_destroy() waits for that. */
+                if (creq->creq_rkb) {
+                        rd_kafka_broker_persistent_connection_del(
+                            creq->creq_rkb,
+                            &creq->creq_rkb->rkb_persistconn.coord);
+                        rd_kafka_broker_destroy(creq->creq_rkb);
+                        creq->creq_rkb = NULL;
+                }
         }
 
         if (--creq->creq_refcnt > 0)
                 return rd_false;
 
         rd_dassert(creq->creq_done);
-
-        /* Clear out coordinator we were waiting for. */
-        if (creq->creq_rkb) {
-                rd_kafka_broker_persistent_connection_del(
-                    creq->creq_rkb, &creq->creq_rkb->rkb_persistconn.coord);
-                rd_kafka_broker_destroy(creq->creq_rkb);
-                creq->creq_rkb = NULL;
-        }
 
         rd_kafka_replyq_destroy(&creq->creq_replyq);
         rd_free(creq->creq_coordkey);
@@ -472,14 +475,13 @@ err:
 
         if (actions & RD_KAFKA_ERR_ACTION_PERMANENT) {
                 rd_kafka_coord_req_fail(rk, creq, err);
-                return;
 
         } else if (actions & RD_KAFKA_ERR_ACTION_RETRY) {
-                rd_kafka_buf_retry(rkb, request);
-                return; /* Keep refcnt from req_fsm() and retry */
+                if (rd_kafka_buf_retry(rkb, request))
+                        return; /* Keep refcnt from req_fsm() and retry */
         }
 
-        /* Rely on state broadcast to trigger retry */
+        /* Rely on state broadcast or timer to trigger retry */
 
         /* Drop refcount from req_fsm() */
         rd_kafka_coord_req_destroy(rk, creq, rd_false /*!done*/);
