@@ -14,13 +14,14 @@ import time
 import uuid
 from pathlib import Path
 
+import chart
 import contestants
 import process
 import report
 from cluster import Cluster
 from contestants import PEER, ROOT
 from digests import Mismatch, compare, transactions
-from steady import Sample, TooShort, steady
+from steady import Sample, TooShort, plain, steady
 
 WARM_UP = 20_000
 POLL_SECONDS = 0.05
@@ -37,6 +38,7 @@ def arguments():
     parser.add_argument("--streams-threads", default="1,2", help="a Kafka Streams contestant for each")
     parser.add_argument("--only", default="", help="names of contestants, separated by commas; notilog always runs first")
     parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--chart", type=Path, help="file for a chart of the CPU (SVG)")
     help_binary = "the build of notilog to measure, in place of Cargo's: what dev/release prints"
     parser.add_argument("--binary", type=Path, metavar="FILE", help=help_binary)
     help_other = "another build of notilog, beside this one, to see what a change does; may be given several times"
@@ -201,6 +203,9 @@ def main():
     say(report.table(rounds))
     if options.json:
         options.json.write_text(json.dumps(report.as_json(options, rounds), indent=2) + "\n")
+    if options.chart:
+        cpu = {name: [one[name].cpu_us for one in plain(rounds)] for name in rounds[0]}
+        options.chart.write_text(chart.bars("CPU µs an event", cpu))
 
 
 if __name__ == "__main__":

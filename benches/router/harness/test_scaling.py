@@ -37,6 +37,12 @@ class Chart(unittest.TestCase):
         drawn = ElementTree.fromstring(chart.line("a < b", "x", {1: [3.0, 4.0], 64: [5.0]}))
         self.assertEqual(len(drawn.findall("{*}circle")), 3)
 
+    def test_a_bar_is_as_long_as_the_median_of_its_values(self):
+        drawn = ElementTree.fromstring(chart.bars("a < b", {"one": [1.0, 2.0, 9.0], "two": [4.0]}))
+        lengths = [float(bar.get("width")) for bar in drawn.findall("{*}rect")[1:]]
+        self.assertAlmostEqual(lengths[1] / lengths[0], 2, places=2)
+        self.assertEqual(len(drawn.findall("{*}circle")), 4)
+
     def test_the_axis_reaches_over_every_value(self):
         self.assertEqual([chart.nice(value) for value in (0.9, 1, 13.2, 81)], [1, 1, 20, 100])
 
