@@ -24,8 +24,10 @@ build_failpoints() {
 start_faults_services() {
   faults_started=()
   trap stop_faults_services EXIT
-  local set
-  "$root/dev/services" status kafka registry smtp >/dev/null || faults_started+=("")
+  local name set
+  for name in kafka registry smtp; do
+    "$root/dev/services" status "$name" >/dev/null || faults_started+=("$name")
+  done
   "$root/dev/services" up kafka registry smtp
   for set in "$@"; do
     faults_started+=("$set")
@@ -37,9 +39,8 @@ start_faults_services() {
 }
 
 stop_faults_services() {
-  local set
-  for set in "${faults_started[@]}"; do
-    # shellcheck disable=SC2086  # no argument for the plain set
-    "$root/dev/services" down $set >/dev/null || true
+  local what
+  for what in "${faults_started[@]}"; do
+    "$root/dev/services" down "$what" >/dev/null || true
   done
 }

@@ -42,15 +42,14 @@ def bars(title, values):
         parts.append(text(across(value), height - 6, f"{value:g}", 11))
     for number, (name, each) in enumerate(values.items()):
         y, middle = TOP + 8 + 44 * number, median(each)
-        parts.append(text(left - 8, y + bar / 2 + 4, name, 12, "end"))
+        parts.append(text(left - 8, y + bar / 2 + 4, f"{name}  {middle:.1f}", 12, "end"))
         parts.append(f'<rect x="{left}" y="{y}" width="{across(middle) - left:.1f}" height="{bar}" fill="{LINE}" opacity=".75"/>')
         parts += [f'<circle cx="{across(one):.1f}" cy="{y + bar / 2}" r="2.5" fill="{INK}" opacity=".6"/>' for one in each]
-        parts.append(text(left + 6, y + bar / 2 + 4, f"{middle:.1f}", 12, "start", "#fff"))
     return drawing(height, parts)
 
 
 def nice(value, steps=(1, 2, 4, 8, 10)):
-    """The next of 1, 2, 4, 8, 10, 20, 40, … that is not below a value."""
+    """The next of `steps`, times a power of ten, that is not below a value: of 1, 2, 4, 8, 10, 20, 40, …"""
     scale = 10 ** math.floor(math.log10(value))
     return next(step * scale for step in steps if step * scale >= value)
 
@@ -61,5 +60,5 @@ def drawing(height, parts):
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">\n{body}\n</svg>\n'
 
 
-def text(x, y, words, size, anchor="middle", colour=INK):
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}">{escape(words)}</text>'
+def text(x, y, words, size, anchor="middle"):
+    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{INK}" text-anchor="{anchor}">{escape(words)}</text>'
