@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use notilog::telemetry::faults::Point;
+use rstest::rstest;
 
 use crate::scene::{Brokers, Scene, Seed, Start, assert_exactly_once};
 
@@ -66,17 +67,29 @@ async fn case_01_killed_while_the_end_of_a_transaction_is_under_way() {
     assert_exactly_once(&watch.verdict(events, 0).await);
 }
 
+/// Static members that come back before their session is over get what they had, and the group sees no reason to give out
+/// what they gave up (docs/guarantees.md): that waits for another process.
+#[rstest]
+#[case::of_members_that_come_back_as_new_ones(false)]
+#[case::of_static_members_until_another_process_comes(true)]
 #[tokio::test(flavor = "multi_thread")]
-async fn case_01_killed_while_it_gives_partitions_to_a_process_that_joins() {
+async fn case_01_killed_while_it_gives_partitions_to_a_process_that_joins(#[case] is_static: bool) {
     let scene = Scene::new("revoked", Brokers::Shared).await;
+    let start = |instance| Start::instance(instance).with(&format!("router.static_membership = {is_static}"));
     let watch = scene.watch();
     let load = scene.load(600, &[]);
-    let mut first = scene.router(&Start::instance("a").killed_at(Point::Revoked, 1));
+    let mut first = scene.router(&start("a").killed_at(Point::Revoked, 1));
     first.wait_until_assigned().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let _second = scene.router(&Start::instance("b"));
+    let _second = scene.router(&start("b"));
     first.end_by_kill().await;
-    let _first = scene.router(&Start::instance("a"));
+    let mut first = scene.router(&start("a"));
+    let _third = if is_static {
+        first.wait_until_assigned().await;
+        Some(scene.router(&Start::instance("c").with("router.static_membership = false")))
+    } else {
+        None
+    };
     let events = load.finish().await;
     assert_exactly_once(&watch.verdict(events, 0).await);
 }
