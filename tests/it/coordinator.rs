@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rdkafka::bindings::{rd_kafka_handle_mock_cluster, rd_kafka_mock_broker_decommission};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::mocking::MockCoordinator;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::mocking::{MockCluster, MockCoordinator};
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -26,7 +26,7 @@ struct Brokers(BaseProducer);
 impl Brokers {
     fn new() -> Self {
         let brokers = Brokers(ClientConfig::new().set("test.mock.num.brokers", "3").create().unwrap());
-        let cluster = brokers.0.client().mock_cluster().unwrap();
+        let cluster = brokers.cluster();
         for topic in ["in", "out"] {
             cluster.create_topic(topic, 1, 1).unwrap();
             cluster.partition_leader(topic, 0, Some(1)).unwrap();
@@ -37,9 +37,12 @@ impl Brokers {
         brokers
     }
 
+    fn cluster(&self) -> MockCluster<'_, DefaultProducerContext> {
+        self.0.client().mock_cluster().unwrap()
+    }
+
     fn coordinated_by(&self, broker: i32) {
-        let cluster = self.0.client().mock_cluster().unwrap();
-        cluster.coordinator(MockCoordinator::Group(GROUP.to_owned()), broker).unwrap();
+        self.cluster().coordinator(MockCoordinator::Group(GROUP.to_owned()), broker).unwrap();
     }
 
     /// It is there no more, and the others do not speak of it.
@@ -50,10 +53,6 @@ impl Brokers {
         let gone = unsafe { rd_kafka_mock_broker_decommission(rd_kafka_handle_mock_cluster(client), broker) };
         assert_eq!(gone, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
     }
-
-    fn servers(&self) -> String {
-        self.0.client().mock_cluster().unwrap().bootstrap_servers()
-    }
 }
 
 struct Client {
@@ -63,13 +62,21 @@ struct Client {
 }
 
 impl Client {
-    fn new(servers: &str) -> Self {
+    /// One that knows the group's coordinator, and is connected to it.
+    fn new(brokers: &Brokers) -> Self {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", servers);
+        config.set("bootstrap.servers", brokers.cluster().bootstrap_servers());
         let consumer = config.clone().set("group.id", GROUP).create().unwrap();
         let producer: BaseProducer = config.set("transactional.id", GROUP).create().unwrap();
         producer.init_transactions(PATIENCE).unwrap();
-        Client { producer: Arc::new(producer), consumer, offset: 0 }
+        let mut client = Client { producer: Arc::new(producer), consumer, offset: 0 };
+        client.commits();
+        client
+    }
+
+    fn commits(&mut self) {
+        self.offsets_within(LONG).unwrap();
+        self.producer.commit_transaction(PATIENCE).unwrap();
     }
 
     /// A transaction with a record and the group's offset, up to what is said about the latter; panics where nothing is.
@@ -107,24 +114,19 @@ impl Client {
 #[test]
 fn offsets_are_given_up_in_time_when_the_groups_coordinator_stays_down() {
     let brokers = Brokers::new();
-    let mut client = Client::new(&brokers.servers());
-    client.offsets_within(LONG).unwrap();
-    client.producer.commit_transaction(PATIENCE).unwrap();
-    brokers.0.client().mock_cluster().unwrap().broker_down(2).unwrap();
+    let mut client = Client::new(&brokers);
+    brokers.cluster().broker_down(2).unwrap();
     client.is_told_in_time_that_nobody_answers();
 }
 
 #[test]
 fn a_client_that_gave_up_can_be_closed() {
     let brokers = Brokers::new();
-    let mut client = Client::new(&brokers.servers());
-    client.offsets_within(LONG).unwrap();
-    client.producer.commit_transaction(PATIENCE).unwrap();
-    let cluster = brokers.0.client().mock_cluster().unwrap();
-    cluster.broker_down(2).unwrap();
+    let mut client = Client::new(&brokers);
+    brokers.cluster().broker_down(2).unwrap();
     // More often than librdkafka asks again.
     let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE;
-    cluster.request_errors(RDKafkaApiKey::FindCoordinator, &[unknown; 200]);
+    brokers.cluster().request_errors(RDKafkaApiKey::FindCoordinator, &[unknown; 200]);
     client.is_told_in_time_that_nobody_answers();
     let (sender, closed) = channel();
     std::thread::spawn(move || {
@@ -137,12 +139,9 @@ fn a_client_that_gave_up_can_be_closed() {
 #[test]
 fn offsets_go_to_the_new_coordinator_when_the_old_one_is_taken_away() {
     let brokers = Brokers::new();
-    let mut client = Client::new(&brokers.servers());
-    client.offsets_within(LONG).unwrap();
-    client.producer.commit_transaction(PATIENCE).unwrap();
+    let mut client = Client::new(&brokers);
     brokers.coordinated_by(3);
     brokers.take_away(2);
     client.learn_that_gone(2);
-    client.offsets_within(LONG).unwrap();
-    client.producer.commit_transaction(PATIENCE).unwrap();
+    client.commits();
 }

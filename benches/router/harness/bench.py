@@ -21,7 +21,7 @@ import report
 from cluster import Cluster
 from contestants import PEER, ROOT
 from digests import Mismatch, compare, transactions
-from steady import Sample, TooShort, plain, steady
+from steady import Sample, TooShort, by_name, steady
 
 WARM_UP = 20_000
 POLL_SECONDS = 0.05
@@ -204,8 +204,7 @@ def main():
     if options.json:
         options.json.write_text(json.dumps(report.as_json(options, rounds), indent=2) + "\n")
     if options.chart:
-        cpu = {name: [one[name].cpu_us for one in plain(rounds)] for name in rounds[0]}
-        options.chart.write_text(chart.bars("CPU µs an event", cpu))
+        options.chart.write_text(chart.bars("CPU µs an event", by_name(rounds, "cpu_us")))
 
 
 if __name__ == "__main__":

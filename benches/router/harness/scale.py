@@ -17,7 +17,7 @@ import contestants
 import report
 from bench import WARM_UP, Bench, build, say
 from digests import Mismatch
-from steady import TooShort, median, middle, plain, ratios, steady
+from steady import TooShort, by_name, median, middle, plain, ratios, steady
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def main():
     if options.json:
         options.json.write_text(json.dumps(as_json(options, rounds, benches), indent=1) + "\n")
     if options.chart:
-        cpu = {value: [one[value].cpu_us for one in plain(rounds)] for value in benches}
+        cpu = by_name(rounds, "cpu_us")
         options.chart.write_text(chart.line(f"CPU µs an event over {options.sweep}", options.sweep, cpu))
 
 

@@ -66,6 +66,11 @@ def plain(rounds):
     return [{name: figures for name, (figures, _) in one.items()} for one in rounds]
 
 
+def by_name(rounds, figure):
+    """One figure of each contestant in every round: `{name: [value]}`."""
+    return {name: [getattr(one[name], figure) for one in plain(rounds)] for name in rounds[0]}
+
+
 def middle(rounds, name):
     """The median of each figure of one contestant."""
     values = [one[name] for one in plain(rounds)]
